@@ -1,0 +1,3 @@
+//! The binary: serve, dev, sim, bench and the client commands.
+
+fn main() {}

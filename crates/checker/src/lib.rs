@@ -1,0 +1,1 @@
+//! Judges a finished history: linearizable? durable? did every replica agree?

@@ -1,0 +1,520 @@
+//! The client half of replication: one submitter's writes and reads, from first attempt to known outcome.
+//!
+//! ```text
+//!   submit, read ──▶ waiting ──poll──▶ attempt ──▶ applied here / read point known ──▶ answered
+//!                       ▲                 │
+//!                       └─ refused, new leader, no answer in time
+//! ```
+//!
+//! Each node runs one for all of its clients, in the server and in the simulator alike. Promises:
+//!
+//! - S1  A command is executed at most once, however often it is sent: every attempt carries the same
+//!   `(session, number)`.
+//! - S2  `Outcome::Refused` is said of a command only if no attempt of it can ever execute.
+//! - S3  A read's point is obtained after the read was asked for, and no token is ever used twice.
+//!
+//! Not here: replies. The driver sees its command applied by its own state machine, and tells
+//! [`Submitter::executed`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use types::{Command, SessionId, Slot, Time};
+
+use crate::{Event, ReadLevel, Refusal, Request, Token};
+
+/// Time-outs and sizes of a [`Submitter`].
+#[derive(Clone, Debug)]
+pub struct SubmitterConfig {
+    /// An attempt without an answer is repeated after this long.
+    pub retry_after: Duration,
+    /// Commands of one [`Request::Propose`] add up to at most this many bytes (or are a single command).
+    pub batch_bytes_max: u64,
+}
+
+impl Default for SubmitterConfig {
+    fn default() -> Self {
+        SubmitterConfig { retry_after: Duration::from_millis(500), batch_bytes_max: 1 << 20 }
+    }
+}
+
+/// What a client asks for; see [`Submitter::submit`].
+#[derive(Clone, Debug)]
+pub enum SubmitRequest {
+    /// Execute a command, encoded for the state machine.
+    Write(Bytes),
+    /// Find a point in the log at which a read may be served.
+    Read(ReadLevel),
+}
+
+/// What became of a request, by the ticket that [`Submitter::submit`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The read may be served once `at` is applied.
+    ReadAt {
+        /// The request.
+        ticket: u64,
+        /// The slot to wait for.
+        at: Slot,
+    },
+    /// The request had no effect and never will.
+    Refused {
+        /// The request.
+        ticket: u64,
+        /// Why the last attempt went nowhere.
+        refusal: Refusal,
+    },
+    /// The time is up, and the command may or may not be executed (contract C8).
+    Unknown {
+        /// The request.
+        ticket: u64,
+    },
+}
+
+/// One submitter: a session, its outstanding commands, and its outstanding reads.
+#[derive(Debug)]
+pub struct Submitter {
+    config: SubmitterConfig,
+    session: SessionId,
+    session_opened: bool,
+    number_next: u64,
+    ticket_next: u64,
+    token_next: u64,
+    writes: BTreeMap<u64, Write>,
+    reads: BTreeMap<u64, Read>,
+    /// Write numbers to be sent by the next poll, in order.
+    writes_due: Vec<u64>,
+    /// Read tickets to be sent by the next poll.
+    reads_due: Vec<u64>,
+    /// What each `Propose` of the latest poll carried; refusals arrive before the next poll.
+    proposed: BTreeMap<Token, Vec<u64>>,
+    /// Which reads wait for each read token.
+    read_rounds: BTreeMap<Token, Vec<u64>>,
+    /// When to look for time-outs; set while anything is outstanding.
+    check_at: Option<Time>,
+}
+
+#[derive(Debug)]
+struct Write {
+    ticket: u64,
+    body: Bytes,
+    deadline: Time,
+    /// When the latest attempt was made; `None` if it was refused, or none was made.
+    sent_at: Option<Time>,
+    /// Attempts that were not refused: each may still execute.
+    attempts_open: u32,
+    /// Why the latest refused attempt went nowhere.
+    refusal: Refusal,
+}
+
+#[derive(Debug)]
+struct Read {
+    level: ReadLevel,
+    deadline: Time,
+    asked_at: Option<Time>,
+    refusal: Refusal,
+}
+
+/// How often outstanding requests are looked over for time-outs.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+impl Submitter {
+    /// Starts a session. `session` must never have been used before by anyone: draw it at random.
+    pub fn new(session: SessionId, config: SubmitterConfig) -> Submitter {
+        Submitter {
+            config,
+            session,
+            session_opened: false,
+            number_next: 1,
+            ticket_next: 1,
+            token_next: 1,
+            writes: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            writes_due: Vec::new(),
+            reads_due: Vec::new(),
+            proposed: BTreeMap::new(),
+            read_rounds: BTreeMap::new(),
+            check_at: None,
+        }
+    }
+
+    /// Takes a request and returns its ticket. The next [`poll`](Submitter::poll) sends it.
+    pub fn submit(&mut self, now: Time, request: SubmitRequest, deadline: Time) -> u64 {
+        let ticket = self.ticket_next;
+        self.ticket_next += 1;
+        match request {
+            SubmitRequest::Write(body) => {
+                let refusal = Refusal::NoLeader;
+                self.enqueue_write(Write {
+                    ticket,
+                    body,
+                    deadline,
+                    sent_at: None,
+                    attempts_open: 0,
+                    refusal,
+                });
+            }
+            SubmitRequest::Read(level) => {
+                self.reads
+                    .insert(ticket, Read { level, deadline, asked_at: None, refusal: Refusal::NoLeader });
+                self.reads_due.push(ticket);
+            }
+        }
+        self.check_at.get_or_insert(now + CHECK_INTERVAL);
+        ticket
+    }
+
+    /// Returns what to ask of the core now. Call it once per batch, before `flush`, and hand every
+    /// [`Event`] of that batch to [`event`](Submitter::event) before the next poll.
+    pub fn poll(&mut self, now: Time) -> Vec<Request> {
+        let mut requests = Vec::new();
+        self.proposed.clear();
+        self.poll_writes(now, &mut requests);
+        self.poll_reads(now, &mut requests);
+        requests
+    }
+
+    /// Takes an event of the core and appends what it decides to `outcomes`.
+    pub fn event(&mut self, event: &Event, outcomes: &mut Vec<Outcome>) {
+        match event {
+            Event::ReadReady { token, at } => {
+                for ticket in self.read_rounds.remove(token).unwrap_or_default() {
+                    if self.reads.remove(&ticket).is_some() {
+                        outcomes.push(Outcome::ReadAt { ticket, at: *at });
+                    }
+                }
+            }
+            Event::Refused { token, refusal } => self.refused(*token, *refusal, outcomes),
+            Event::Leadership { leader: Some(_), .. } => self.attempt_everything_again(),
+            _ => {}
+        }
+    }
+
+    /// A command of `session` was executed here; returns its ticket if it is one of ours and still wanted.
+    pub fn executed(&mut self, session: SessionId, number: u64) -> Option<u64> {
+        if session != self.session {
+            return None;
+        }
+        if number == 0 {
+            self.session_opened = true;
+            return None;
+        }
+        self.writes.remove(&number).map(|write| write.ticket)
+    }
+
+    /// The state machine refused a command because its session is not open (never opened, or expired).
+    /// If the session is ours, everything outstanding starts again under a session of its own.
+    pub fn session_missing(&mut self, session: SessionId) {
+        if session != self.session {
+            return;
+        }
+        // A fresh id, so that a copy of an old attempt still on its way can never execute (S1).
+        self.session = SessionId(self.session.0.wrapping_add(1));
+        self.session_opened = false;
+        self.number_next = 1;
+        self.writes_due.clear();
+        for (_, write) in std::mem::take(&mut self.writes) {
+            // Attempts under the old session can only be refused from now on.
+            self.enqueue_write(Write { sent_at: None, attempts_open: 0, ..write });
+        }
+    }
+
+    /// The state machine jumped over entries by installing a checkpoint: commands that may have been among
+    /// them can no longer be observed.
+    pub fn skipped_entries(&mut self, outcomes: &mut Vec<Outcome>) {
+        let lost: Vec<u64> = self
+            .writes
+            .iter()
+            .filter(|(_, write)| write.attempts_open > 0)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in lost {
+            if let Some(write) = self.writes.remove(&number) {
+                outcomes.push(Outcome::Unknown { ticket: write.ticket });
+            }
+        }
+    }
+
+    /// Repeats attempts that got no answer, and gives up requests whose time is up. Harmless if early.
+    pub fn timer(&mut self, now: Time, outcomes: &mut Vec<Outcome>) {
+        if self.check_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.expire(now, outcomes);
+        let late = |at: Option<Time>| at.is_none_or(|at| now >= at + self.config.retry_after);
+        self.writes_due =
+            self.writes.iter().filter(|(_, write)| late(write.sent_at)).map(|(number, _)| *number).collect();
+        self.reads_due =
+            self.reads.iter().filter(|(_, read)| late(read.asked_at)).map(|(ticket, _)| *ticket).collect();
+        self.read_rounds.retain(|_, tickets| tickets.iter().any(|ticket| self.reads.contains_key(ticket)));
+        let idle = self.writes.is_empty() && self.reads.is_empty();
+        self.check_at = (!idle).then(|| now + CHECK_INTERVAL);
+    }
+
+    /// When [`timer`](Submitter::timer) must be called next.
+    pub fn deadline(&self) -> Option<Time> {
+        self.check_at
+    }
+
+    /// Whether the next poll has something to send.
+    pub fn has_due(&self) -> bool {
+        !self.writes_due.is_empty() || !self.reads_due.is_empty()
+    }
+
+    /// How many commands are outstanding.
+    pub fn writes_outstanding(&self) -> usize {
+        self.writes.len()
+    }
+
+    fn enqueue_write(&mut self, write: Write) {
+        let number = self.number_next;
+        self.number_next += 1;
+        self.writes.insert(number, write);
+        self.writes_due.push(number);
+    }
+
+    fn poll_writes(&mut self, now: Time, requests: &mut Vec<Request>) {
+        let due = std::mem::take(&mut self.writes_due);
+        if due.is_empty() {
+            return;
+        }
+        let acked_below = self.writes.keys().next().copied().unwrap_or(self.number_next);
+        let mut commands = Vec::with_capacity(due.len());
+        let mut numbers = Vec::with_capacity(due.len());
+        let mut bytes = 0;
+        if !self.session_opened {
+            commands.push(self.command(0, acked_below, Bytes::new()));
+        }
+        for number in due {
+            let Some(write) = self.writes.get_mut(&number) else { continue };
+            write.sent_at = Some(now);
+            write.attempts_open += 1;
+            let body = write.body.clone();
+            if !numbers.is_empty() && bytes + body.len() as u64 > self.config.batch_bytes_max {
+                self.propose(&mut commands, &mut numbers, requests);
+                bytes = 0;
+            }
+            bytes += body.len() as u64;
+            commands.push(self.command(number, acked_below, body));
+            numbers.push(number);
+        }
+        if !numbers.is_empty() {
+            self.propose(&mut commands, &mut numbers, requests);
+        }
+    }
+
+    fn propose(&mut self, commands: &mut Vec<Command>, numbers: &mut Vec<u64>, requests: &mut Vec<Request>) {
+        let token = self.token();
+        self.proposed.insert(token, std::mem::take(numbers));
+        requests.push(Request::Propose { token, commands: std::mem::take(commands) });
+    }
+
+    fn poll_reads(&mut self, now: Time, requests: &mut Vec<Request>) {
+        let due = std::mem::take(&mut self.reads_due);
+        let mut by_level: BTreeMap<ReadLevel, Vec<u64>> = BTreeMap::new();
+        for ticket in due {
+            let Some(read) = self.reads.get_mut(&ticket) else { continue };
+            read.asked_at = Some(now);
+            by_level.entry(read.level).or_default().push(ticket);
+        }
+        for (level, tickets) in by_level {
+            let token = self.token();
+            self.read_rounds.insert(token, tickets);
+            requests.push(Request::Read { token, level });
+        }
+    }
+
+    fn refused(&mut self, token: Token, refusal: Refusal, outcomes: &mut Vec<Outcome>) {
+        for number in self.proposed.remove(&token).unwrap_or_default() {
+            let Some(write) = self.writes.get_mut(&number) else { continue };
+            write.sent_at = None;
+            write.attempts_open -= 1;
+            write.refusal = refusal;
+            // Having no leader passes; and while an earlier attempt is on its way only it can decide (S2).
+            if write.attempts_open == 0 && refusal != Refusal::NoLeader {
+                let ticket = write.ticket;
+                self.writes.remove(&number);
+                outcomes.push(Outcome::Refused { ticket, refusal });
+            }
+        }
+        for ticket in self.read_rounds.remove(&token).unwrap_or_default() {
+            let Some(read) = self.reads.get_mut(&ticket) else { continue };
+            read.asked_at = None;
+            read.refusal = refusal;
+            if refusal != Refusal::NoLeader {
+                self.reads.remove(&ticket);
+                outcomes.push(Outcome::Refused { ticket, refusal });
+            }
+        }
+    }
+
+    fn attempt_everything_again(&mut self) {
+        self.writes_due = self.writes.keys().copied().collect();
+        self.reads_due = self.reads.keys().copied().collect();
+        self.read_rounds.clear();
+    }
+
+    fn expire(&mut self, now: Time, outcomes: &mut Vec<Outcome>) {
+        let over: Vec<u64> = self
+            .writes
+            .iter()
+            .filter(|(_, write)| now >= write.deadline)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in over {
+            let Some(write) = self.writes.remove(&number) else { continue };
+            let ticket = write.ticket;
+            outcomes.push(match write.attempts_open {
+                0 => Outcome::Refused { ticket, refusal: write.refusal },
+                _ => Outcome::Unknown { ticket },
+            });
+        }
+        let over: Vec<u64> =
+            self.reads.iter().filter(|(_, read)| now >= read.deadline).map(|(ticket, _)| *ticket).collect();
+        for ticket in over {
+            let Some(read) = self.reads.remove(&ticket) else { continue };
+            outcomes.push(match read.asked_at {
+                None => Outcome::Refused { ticket, refusal: read.refusal },
+                Some(_) => Outcome::Unknown { ticket },
+            });
+        }
+    }
+
+    fn command(&self, number: u64, acked_below: u64, body: Bytes) -> Command {
+        Command { session: self.session, number, acked_below, body }
+    }
+
+    fn token(&mut self) -> Token {
+        let token = Token(self.token_next);
+        self.token_next += 1;
+        token
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Role;
+    use types::{Epoch, NodeId};
+
+    const SESSION: SessionId = SessionId(100);
+    const FAR: Time = Time(60_000_000_000);
+
+    fn submitter() -> Submitter {
+        Submitter::new(SESSION, SubmitterConfig::default())
+    }
+
+    fn write(body: &'static [u8]) -> SubmitRequest {
+        SubmitRequest::Write(Bytes::from_static(body))
+    }
+
+    fn proposal(requests: &[Request]) -> (Token, Vec<(u64, u64)>) {
+        match requests {
+            [Request::Propose { token, commands }] => {
+                (*token, commands.iter().map(|c| (c.number, c.acked_below)).collect())
+            }
+            other => panic!("one proposal expected, got {other:?}"),
+        }
+    }
+
+    fn new_leader() -> Event {
+        Event::Leadership { role: Role::Follower, epoch: Epoch::of(2), leader: Some(NodeId(1)) }
+    }
+
+    #[test]
+    fn the_first_attempt_opens_the_session_and_retries_keep_their_numbers() {
+        let mut submitter = submitter();
+        submitter.submit(Time(0), write(b"a"), FAR);
+        submitter.submit(Time(0), write(b"b"), FAR);
+        assert_eq!(proposal(&submitter.poll(Time(0))).1, [(0, 1), (1, 1), (2, 1)]);
+        assert!(submitter.poll(Time(1)).is_empty());
+
+        assert_eq!(submitter.executed(SESSION, 0), None);
+        assert_eq!(submitter.executed(SESSION, 1), Some(1));
+        submitter.event(&new_leader(), &mut Vec::new());
+        assert_eq!(proposal(&submitter.poll(Time(2))).1, [(2, 2)]);
+        assert_eq!(submitter.executed(SESSION, 2), Some(2));
+        assert_eq!(submitter.executed(SESSION, 2), None, "a second execution is nobody's");
+    }
+
+    #[test]
+    fn a_command_is_refused_only_if_no_attempt_can_execute() {
+        let mut submitter = submitter();
+        let mut outcomes = Vec::new();
+        let deadline = Time(1_000_000_000);
+        let refused = submitter.submit(Time(0), write(b"a"), deadline);
+        let (token, _) = proposal(&submitter.poll(Time(0)));
+        submitter.event(&Event::Refused { token, refusal: Refusal::NoLeader }, &mut outcomes);
+        let unknown = submitter.submit(Time(0), write(b"b"), deadline);
+        submitter.poll(Time(0));
+        assert!(outcomes.is_empty());
+
+        submitter.timer(deadline, &mut outcomes);
+        assert_eq!(
+            outcomes,
+            [
+                Outcome::Refused { ticket: refused, refusal: Refusal::NoLeader },
+                Outcome::Unknown { ticket: unknown }
+            ]
+        );
+        assert_eq!(submitter.deadline(), None, "nothing is outstanding");
+    }
+
+    #[test]
+    fn busy_is_passed_on_at_once_unless_an_earlier_attempt_is_open() {
+        let mut submitter = submitter();
+        let mut outcomes = Vec::new();
+        let ticket = submitter.submit(Time(0), write(b"a"), FAR);
+        let (token, _) = proposal(&submitter.poll(Time(0)));
+        let busy = |token| Event::Refused { token, refusal: Refusal::Busy };
+        submitter.event(&busy(token), &mut outcomes);
+        assert_eq!(outcomes, [Outcome::Refused { ticket, refusal: Refusal::Busy }]);
+
+        outcomes.clear();
+        submitter.submit(Time(0), write(b"b"), FAR);
+        submitter.poll(Time(0));
+        submitter.event(&new_leader(), &mut outcomes);
+        let (token, _) = proposal(&submitter.poll(Time(1)));
+        submitter.event(&busy(token), &mut outcomes);
+        assert!(outcomes.is_empty(), "the first attempt may still execute");
+    }
+
+    #[test]
+    fn a_missing_session_is_replaced_and_never_reused() {
+        let mut submitter = submitter();
+        submitter.submit(Time(0), write(b"a"), FAR);
+        submitter.submit(Time(0), write(b"b"), FAR);
+        submitter.poll(Time(0));
+        submitter.executed(SESSION, 0);
+        submitter.executed(SESSION, 1);
+        submitter.session_missing(SESSION);
+        submitter.session_missing(SESSION); // a second refusal of the same old session changes nothing
+        let requests = submitter.poll(Time(1));
+        assert_eq!(proposal(&requests).1, [(0, 1), (1, 1)]);
+        assert_eq!(submitter.executed(SESSION, 2), None);
+        assert_eq!(submitter.executed(SessionId(101), 1), Some(2));
+    }
+
+    #[test]
+    fn reads_share_a_round_and_every_retry_has_a_new_token() {
+        let mut submitter = submitter();
+        let mut outcomes = Vec::new();
+        let read = || SubmitRequest::Read(ReadLevel::ReadIndex);
+        let first = submitter.submit(Time(0), read(), FAR);
+        let second = submitter.submit(Time(0), read(), FAR);
+        let requests = submitter.poll(Time(0));
+        let [Request::Read { token: old, .. }] = requests[..] else { panic!("one round expected") };
+
+        submitter.timer(Time(0) + SubmitterConfig::default().retry_after, &mut outcomes);
+        let requests = submitter.poll(Time(600_000_000));
+        let [Request::Read { token: new, .. }] = requests[..] else { panic!("one round expected") };
+        assert_ne!(old, new);
+        submitter.event(&Event::ReadReady { token: new, at: Slot(9) }, &mut outcomes);
+        submitter.event(&Event::ReadReady { token: old, at: Slot(5) }, &mut outcomes);
+        assert_eq!(
+            outcomes,
+            [Outcome::ReadAt { ticket: first, at: Slot(9) }, Outcome::ReadAt { ticket: second, at: Slot(9) }]
+        );
+    }
+}

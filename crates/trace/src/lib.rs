@@ -1,0 +1,1 @@
+//! The event schema that tests print, the simulator records and tools draw.

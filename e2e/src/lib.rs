@@ -1,0 +1,1 @@
+//! Slow tests with real processes and real clients.

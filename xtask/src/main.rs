@@ -1,0 +1,3 @@
+//! Developer commands: ci, sim, replay, e2e, bench.
+
+fn main() {}
