@@ -1,1 +1,17 @@
-//! The durable slot-addressed log and the state engine, on a Disk trait.
+//! The durable slot-addressed log and the state engine, on a [`Disk`] trait.
+//!
+//! Two things are kept, with different promises:
+//! - the **log** ([`Log`]) is the durable truth: nothing is acknowledged before it is in here and synced;
+//! - the **engine** ([`Engine`]) holds the state machine's data. It is written atomically with the slot it
+//!   reflects and *not* synced per write: after a crash it is replayed from the log.
+//!
+//! Every byte of the log is specified in `docs/storage-format.md`.
+//!
+//! **Invariant:** no files, clocks or threads here. The real disk and the embedded LSM engine are in `node`,
+//! the simulated disk and the in-memory engine are here, and everything above runs on either.
+
+mod disk;
+mod engine;
+
+pub use disk::{Disk, DiskError, DiskFile};
+pub use engine::{Engine, EngineError, MemEngine, MemView, Scan, Space, View, WriteBatch};
