@@ -4,11 +4,13 @@
 //! reflect, so that state and slot can never disagree. Batches are atomic but not durable until
 //! [`Engine::persist`]: what a crash takes away is replayed from the log.
 
-use std::collections::BTreeMap;
+mod mem;
+
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+
+pub use mem::{MemEngine, MemView};
 
 /// One of an engine's ordered key spaces. The state machine gives them their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,102 +99,4 @@ pub trait Engine: Clone + Send + Sync + 'static {
 
     /// Bytes that the store takes on its medium, approximately.
     fn size_bytes(&self) -> u64;
-}
-
-/// The in-memory engine: deterministic, for the simulator and for `--ephemeral`.
-///
-/// `persist` keeps a second reference to the maps, and [`MemEngine::crash`] goes back to it, so that the
-/// simulator can lose what was not persisted.
-#[derive(Clone, Debug, Default)]
-pub struct MemEngine {
-    state: Arc<Mutex<MemState>>,
-}
-
-#[derive(Debug, Default)]
-struct MemState {
-    current: Arc<Maps>,
-    persisted: Arc<Maps>,
-}
-
-type Maps = BTreeMap<Space, Arc<BTreeMap<Bytes, Bytes>>>;
-
-/// A view of a [`MemEngine`]: shares its maps until the next write copies what it changes.
-#[derive(Clone, Debug)]
-pub struct MemView {
-    maps: Arc<Maps>,
-}
-
-impl MemEngine {
-    /// Forgets everything since the last `persist`, as a power loss would.
-    pub fn crash(&self) {
-        let mut state = self.lock();
-        state.current = state.persisted.clone();
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, MemState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Engine for MemEngine {
-    type View = MemView;
-
-    fn view(&self) -> MemView {
-        MemView { maps: self.lock().current.clone() }
-    }
-
-    fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
-        let mut state = self.lock();
-        let maps = Arc::make_mut(&mut state.current);
-        for (space, key, value) in batch.changes {
-            let map = Arc::make_mut(maps.entry(space).or_default());
-            match value {
-                Some(value) => map.insert(key, value),
-                None => map.remove(&key),
-            };
-        }
-        Ok(())
-    }
-
-    fn persist(&self) -> Result<(), EngineError> {
-        let mut state = self.lock();
-        state.persisted = state.current.clone();
-        Ok(())
-    }
-
-    fn clear(&self) -> Result<(), EngineError> {
-        self.lock().current = Arc::default();
-        Ok(())
-    }
-
-    fn size_bytes(&self) -> u64 {
-        let maps = self.lock().current.clone();
-        maps.values().flat_map(|map| map.iter()).map(|(key, value)| (key.len() + value.len()) as u64).sum()
-    }
-}
-
-impl View for MemView {
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        Ok(self.maps.get(&space).and_then(|map| map.get(key)).cloned())
-    }
-
-    fn scan(&self, scan: Scan) -> Box<dyn Iterator<Item = Result<(Bytes, Bytes), EngineError>> + Send + '_> {
-        let Some(map) = self.maps.get(&scan.space) else { return Box::new(std::iter::empty()) };
-        if is_empty(&scan.low, &scan.high) {
-            return Box::new(std::iter::empty());
-        }
-        let range = map.range((scan.low, scan.high)).map(|(key, value)| Ok((key.clone(), value.clone())));
-        if scan.descending { Box::new(range.rev()) } else { Box::new(range) }
-    }
-}
-
-/// Whether no key can lie between the bounds (`BTreeMap::range` panics on some of these).
-fn is_empty(low: &Bound<Bytes>, high: &Bound<Bytes>) -> bool {
-    match (low, high) {
-        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
-        (Bound::Included(low), Bound::Included(high)) => low > high,
-        (Bound::Included(low) | Bound::Excluded(low), Bound::Excluded(high) | Bound::Included(high)) => {
-            low >= high
-        }
-    }
 }

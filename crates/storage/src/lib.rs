@@ -12,6 +12,10 @@
 
 mod disk;
 mod engine;
+mod log;
 
 pub use disk::{Disk, DiskError, DiskFile};
 pub use engine::{Engine, EngineError, MemEngine, MemView, Scan, Space, View, WriteBatch};
+#[cfg(feature = "planted")]
+pub use log::Planted;
+pub use log::{Identity, Log, LogOp, LogOptions, OpenLogError, ReadLogError, Recovery, WriteLogError};
