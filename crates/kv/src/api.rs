@@ -321,6 +321,9 @@ pub enum KvError {
     /// A key is empty.
     #[error("key is not provided")]
     EmptyKey,
+    /// A key is longer than [`crate::KEY_LEN_MAX`]. Answer as for a request that is too large.
+    #[error("key is longer than {} bytes", crate::KEY_LEN_MAX)]
+    KeyTooLong,
     /// `ignore_value` or `ignore_lease` on a key that does not exist, or an operation without a member.
     #[error("key not found")]
     KeyNotFound,

@@ -12,5 +12,16 @@
 //! the entry: same log, same bytes.
 
 mod api;
+mod checkpoint;
+mod codec;
+mod lessor;
+mod machine;
+mod reader;
+mod validate;
 
 pub use api::*;
+pub use checkpoint::{CheckpointError, CheckpointSummary, CheckpointWriter, ChunkVerifier, InstallError};
+pub use lessor::Lessor;
+pub use machine::{ApplyOutput, Executed, Kv, LeaseChange, OpenKvError, Outcome, RevisionEvents};
+pub use reader::{EventsError, EventsPage, LeaseInfo, ReadError, Reader};
+pub use validate::{KEY_LEN_MAX, is_read_only, validate, validate_range, validate_txn};
