@@ -46,8 +46,8 @@ pub trait DiskFile: Send + 'static {
     /// Writes all of `bytes` at `offset`, growing the file if needed. Not durable until `sync`.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
 
-    /// Sets the length; new bytes read as zeros. Space for them is reserved, so that writing there later
-    /// does not change the file's metadata.
+    /// Grows the file to `len` bytes if it is shorter; new bytes read as zeros. Their space is written, so that
+    /// writing there later does not change the file's metadata and its `sync` is cheap.
     fn allocate(&mut self, len: u64) -> Result<(), DiskError>;
 
     /// Makes every write and allocation so far durable.

@@ -16,6 +16,9 @@ pub use mem::{MemEngine, MemView};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Space(pub u8);
 
+/// The longest key that an engine takes, in bytes; a longer one is refused by `write`, on every engine alike.
+pub const KEY_LEN_MAX: usize = 65_535;
+
 /// Changes that are applied together or not at all, in order.
 #[derive(Clone, Debug, Default)]
 pub struct WriteBatch {
@@ -45,6 +48,14 @@ pub struct EngineError {
     pub reason: String,
 }
 
+impl EngineError {
+    /// A key is longer than [`KEY_LEN_MAX`].
+    pub fn key_too_long(len: usize) -> EngineError {
+        let reason = format!("a key is {len} bytes long; at most {KEY_LEN_MAX} are possible");
+        EngineError { operation: "write", reason }
+    }
+}
+
 /// A range of keys to visit, in ascending or descending order.
 #[derive(Clone, Debug)]
 pub struct Scan {
@@ -56,6 +67,19 @@ pub struct Scan {
     pub high: Bound<Bytes>,
     /// From high to low.
     pub descending: bool,
+}
+
+impl Scan {
+    /// Whether no key can lie between the bounds. Ordered maps refuse some of these.
+    pub fn is_empty(&self) -> bool {
+        match (&self.low, &self.high) {
+            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+            (Bound::Included(low), Bound::Included(high)) => low > high,
+            (Bound::Included(low) | Bound::Excluded(low), Bound::Excluded(high) | Bound::Included(high)) => {
+                low >= high
+            }
+        }
+    }
 }
 
 /// A consistent, unchanging view of an engine. Cheap to make, clone and drop; does not hold up writers.

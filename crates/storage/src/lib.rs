@@ -15,7 +15,7 @@ mod engine;
 mod log;
 
 pub use disk::{Disk, DiskError, DiskFile};
-pub use engine::{Engine, EngineError, MemEngine, MemView, Scan, Space, View, WriteBatch};
+pub use engine::{Engine, EngineError, KEY_LEN_MAX, MemEngine, MemView, Scan, Space, View, WriteBatch};
 #[cfg(feature = "planted")]
 pub use log::Planted;
 pub use log::{Identity, Log, LogOp, LogOptions, OpenLogError, ReadLogError, Recovery, WriteLogError};

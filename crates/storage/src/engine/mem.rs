@@ -1,13 +1,12 @@
 //! The in-memory engine: deterministic, for the simulator and for `--ephemeral`.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::{Engine, EngineError, Scan, Space, View, WriteBatch};
+use super::{Engine, EngineError, KEY_LEN_MAX, Scan, Space, View, WriteBatch};
 
 /// An engine that keeps everything in memory.
 ///
@@ -59,6 +58,9 @@ impl Engine for MemEngine {
     }
 
     fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
+        if let Some((_, key, _)) = batch.changes.iter().find(|(_, key, _)| key.len() > KEY_LEN_MAX) {
+            return Err(EngineError::key_too_long(key.len()));
+        }
         let mut state = self.lock();
         for (space, key, value) in batch.changes {
             state.current.set(space, key, value);
@@ -103,7 +105,7 @@ impl View for MemView {
 
     fn scan(&self, scan: Scan) -> Box<dyn Iterator<Item = Result<(Bytes, Bytes), EngineError>> + Send + '_> {
         let Some(map) = self.maps.spaces.get(&scan.space) else { return Box::new(std::iter::empty()) };
-        if is_empty(&scan.low, &scan.high) {
+        if scan.is_empty() {
             return Box::new(std::iter::empty());
         }
         let range = map.range((scan.low, scan.high)).map(|(key, value)| Ok((key.clone(), value.clone())));
@@ -111,19 +113,10 @@ impl View for MemView {
     }
 }
 
-/// Whether no key can lie between the bounds, some of which ordered maps refuse.
-fn is_empty(low: &Bound<Bytes>, high: &Bound<Bytes>) -> bool {
-    match (low, high) {
-        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
-        (Bound::Included(low), Bound::Included(high)) => low > high,
-        (Bound::Included(low) | Bound::Excluded(low), Bound::Excluded(high) | Bound::Included(high)) => {
-            low >= high
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ops::Bound;
+
     use super::*;
 
     fn bytes(text: &str) -> Bytes {

@@ -1,0 +1,228 @@
+//! The state engines that a node can run on: an LSM tree on disk, or memory.
+//!
+//! Durability: the LSM's journal is not synced per write. What a crash takes away is replayed from the log; the
+//! LSM promises only that a batch is there whole or not at all, also across spaces, because it syncs its
+//! journal before it writes a memtable out.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fjall::config::{BlockSizePolicy, CompressionPolicy};
+use fjall::{
+    CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot,
+};
+use storage::{Engine, EngineError, KEY_LEN_MAX, MemEngine, MemView, Scan, Space, View, WriteBatch};
+
+/// Spaces 0 to `SPACES - 1` exist.
+const SPACES: u8 = 8;
+
+/// Bytes of recently read blocks kept in memory, over all spaces.
+const BLOCK_CACHE_BYTES: u64 = 32 << 20;
+
+/// Bytes of recent writes a space keeps in memory before they are written out as a table.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+
+/// Files kept open.
+const OPEN_FILES_MAX: usize = 256;
+
+/// An engine chosen at start: `--ephemeral` or not.
+#[derive(Clone)]
+pub enum StateEngine {
+    /// On disk.
+    Lsm(Lsm),
+    /// In memory; gone when the process ends.
+    Memory(MemEngine),
+}
+
+/// A view of a [`StateEngine`].
+#[derive(Clone)]
+pub enum StateView {
+    /// On disk.
+    Lsm(LsmView),
+    /// In memory.
+    Memory(MemView),
+}
+
+/// The LSM tree.
+#[derive(Clone)]
+pub struct Lsm {
+    database: Database,
+    /// By the number of the space.
+    spaces: Arc<[Keyspace]>,
+}
+
+/// A snapshot of the LSM tree.
+#[derive(Clone)]
+pub struct LsmView {
+    snapshot: Arc<Snapshot>,
+    spaces: Arc<[Keyspace]>,
+}
+
+impl StateEngine {
+    /// Opens or creates the LSM engine in directory `path`.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the files cannot be created, read or understood.
+    pub fn open_lsm(path: &Path) -> Result<StateEngine, EngineError> {
+        Lsm::open(path).map(StateEngine::Lsm)
+    }
+
+    /// Starts an empty engine in memory.
+    pub fn memory() -> StateEngine {
+        StateEngine::Memory(MemEngine::default())
+    }
+}
+
+impl Engine for StateEngine {
+    type View = StateView;
+
+    fn view(&self) -> StateView {
+        match self {
+            StateEngine::Lsm(lsm) => StateView::Lsm(lsm.view()),
+            StateEngine::Memory(memory) => StateView::Memory(memory.view()),
+        }
+    }
+
+    fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
+        match self {
+            StateEngine::Lsm(lsm) => lsm.write(batch),
+            StateEngine::Memory(memory) => memory.write(batch),
+        }
+    }
+
+    fn persist(&self) -> Result<(), EngineError> {
+        match self {
+            StateEngine::Lsm(lsm) => lsm.database.persist(PersistMode::SyncAll).map_err(failed("sync")),
+            StateEngine::Memory(memory) => memory.persist(),
+        }
+    }
+
+    fn clear(&self) -> Result<(), EngineError> {
+        match self {
+            StateEngine::Lsm(lsm) => lsm.spaces.iter().try_for_each(Keyspace::clear).map_err(failed("clear")),
+            StateEngine::Memory(memory) => memory.clear(),
+        }
+    }
+
+    fn size_bytes(&self) -> u64 {
+        match self {
+            StateEngine::Lsm(lsm) => lsm.size_bytes(),
+            StateEngine::Memory(memory) => memory.size_bytes(),
+        }
+    }
+}
+
+impl View for StateView {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        match self {
+            StateView::Lsm(lsm) => lsm.get(space, key),
+            StateView::Memory(memory) => memory.get(space, key),
+        }
+    }
+
+    fn scan(&self, scan: Scan) -> Box<dyn Iterator<Item = Result<(Bytes, Bytes), EngineError>> + Send + '_> {
+        match self {
+            StateView::Lsm(lsm) => lsm.scan(scan),
+            StateView::Memory(memory) => memory.scan(scan),
+        }
+    }
+}
+
+impl Lsm {
+    fn open(path: &Path) -> Result<Lsm, EngineError> {
+        let database = Database::builder(path)
+            .cache_size(BLOCK_CACHE_BYTES)
+            .max_cached_files(Some(OPEN_FILES_MAX))
+            .worker_threads(1)
+            .journal_compression(CompressionType::None)
+            .manual_journal_persist(true)
+            .open()
+            .map_err(|error| EngineError {
+                operation: "open",
+                reason: format!("{}: {error}", path.display()),
+            })?;
+        let spaces: Result<Vec<_>, _> =
+            (0..SPACES).map(|space| database.keyspace(&format!("space-{space}"), space_options)).collect();
+        Ok(Lsm { database, spaces: spaces.map_err(failed("open"))?.into() })
+    }
+
+    fn view(&self) -> LsmView {
+        LsmView { snapshot: Arc::new(self.database.snapshot()), spaces: self.spaces.clone() }
+    }
+
+    fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
+        let mut lsm_batch = fjall::OwnedWriteBatch::with_capacity(self.database.clone(), batch.changes.len());
+        for (space, key, value) in batch.changes {
+            let keyspace = in_space(&self.spaces, space, "write")?;
+            if key.len() > KEY_LEN_MAX {
+                return Err(EngineError::key_too_long(key.len()));
+            }
+            match value {
+                Some(value) => lsm_batch.insert(keyspace, &key[..], &value[..]),
+                None => lsm_batch.remove(keyspace, &key[..]),
+            }
+        }
+        lsm_batch.commit().map_err(failed("write"))
+    }
+
+    /// Tables and memtables; not the journal, whose size is fixed in advance and says nothing about the data.
+    fn size_bytes(&self) -> u64 {
+        let tables: u64 = self.spaces.iter().map(Keyspace::disk_space).sum();
+        tables + self.database.write_buffer_size()
+    }
+}
+
+impl LsmView {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        let found = self.snapshot.get(in_space(&self.spaces, space, "read")?, key);
+        // Copied, so that a small value held by a caller does not keep a block of the cache alive.
+        Ok(found.map_err(failed("read"))?.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(&self, scan: Scan) -> Box<dyn Iterator<Item = Result<(Bytes, Bytes), EngineError>> + Send + '_> {
+        if scan.is_empty() {
+            return Box::new(std::iter::empty());
+        }
+        match in_space(&self.spaces, scan.space, "read") {
+            Err(error) => Box::new(std::iter::once(Err(error))),
+            Ok(space) => {
+                let range = self.snapshot.range(space, (scan.low, scan.high));
+                if scan.descending { Box::new(range.rev().map(pair)) } else { Box::new(range.map(pair)) }
+            }
+        }
+    }
+}
+
+fn pair(guard: Guard) -> Result<(Bytes, Bytes), EngineError> {
+    let (key, value) = guard.into_inner().map_err(failed("read"))?;
+    Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+}
+
+fn in_space<'a>(
+    spaces: &'a [Keyspace],
+    space: Space,
+    operation: &'static str,
+) -> Result<&'a Keyspace, EngineError> {
+    spaces.get(usize::from(space.0)).ok_or_else(|| EngineError {
+        operation,
+        reason: format!("space {} does not exist: there are {SPACES}", space.0),
+    })
+}
+
+fn failed(operation: &'static str) -> impl Fn(fjall::Error) -> EngineError {
+    move |error| EngineError { operation, reason: error.to_string() }
+}
+
+/// What has just been written stays uncompressed: it will be rewritten soon, and CPU is what we save.
+fn space_options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .manual_journal_persist(true)
+        .max_memtable_size(MEMTABLE_BYTES)
+        .data_block_size_policy(BlockSizePolicy::all(4 << 10))
+        .data_block_compression_policy(CompressionPolicy::new([
+            CompressionType::None,
+            CompressionType::None,
+            CompressionType::Lz4,
+        ]))
+}
