@@ -3,10 +3,14 @@
 //! The promises are those of a POSIX file system and no more:
 //! - a write is durable only after [`DiskFile::sync`] returned; before that any subset of its 512-byte
 //!   sectors may survive a crash, in any order;
-//! - a created, renamed or removed name is durable only after [`Disk::sync_dir`] returned;
+//! - a created or removed name is durable only after [`Disk::sync_dir`] returned;
 //! - after a failed `sync` the file's unsynced content is unknown for ever: the caller must crash.
 
+mod sim;
+
 use std::fmt;
+
+pub use sim::{SimDisk, SimFile};
 
 /// One directory of files with flat names.
 pub trait Disk: Send + 'static {
@@ -25,13 +29,10 @@ pub trait Disk: Send + 'static {
     /// Opens an existing file for reading and writing.
     fn open(&self, name: &str) -> Result<Self::File, DiskError>;
 
-    /// Renames a file, replacing the target if it exists.
-    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError>;
-
     /// Removes a file.
     fn remove(&self, name: &str) -> Result<(), DiskError>;
 
-    /// Makes all creations, renames and removals durable.
+    /// Makes all creations and removals durable.
     fn sync_dir(&self) -> Result<(), DiskError>;
 }
 

@@ -14,7 +14,7 @@ mod disk;
 mod engine;
 mod log;
 
-pub use disk::{Disk, DiskError, DiskFile};
+pub use disk::{Disk, DiskError, DiskFile, SimDisk, SimFile};
 pub use engine::{Engine, EngineError, KEY_LEN_MAX, MemEngine, MemView, Scan, Space, View, WriteBatch};
 #[cfg(feature = "planted")]
 pub use log::Planted;
