@@ -19,6 +19,7 @@ mod record;
 mod show;
 
 pub use json::ReadHistoryError;
+pub(crate) use show::Text;
 
 /// A store revision, as in etcd: a fresh store is at 1, and every writing request adds one.
 pub type Revision = i64;

@@ -1,10 +1,16 @@
 //! Judges a finished history: linearizable? durable? did every replica agree?
 
+mod agreement;
 mod history;
+mod linearizable;
+mod lower;
+mod model;
 mod verdict;
 
+pub use agreement::Agreement;
 pub use history::{
     Answer, Call, Change, ClientId, Compare, Found, History, Item, Level, Operation, Outcome,
     ReadHistoryError, Revision, Step, Txn,
 };
+pub use linearizable::{STEPS_DEFAULT, check_linearizable};
 pub use verdict::{Verdict, Violation};
