@@ -1,0 +1,141 @@
+//! The follower's side of replication.
+//!
+//! ```text
+//!   Append{prev} ── prev matches? ──no──▶ Rejected{hint}: the leader can match at most up to there
+//!                        │yes
+//!         skip what is here already ──▶ first difference: cut off, append the rest ──▶ Appended, once durable
+//! ```
+//!
+//! Only a real difference cuts anything off: an old append that ends below this log's end says nothing about
+//! what comes after it (R7).
+
+use consensus::{Out, WriteSeq};
+use types::{Command, NodeId, Slot};
+
+use crate::install::Incoming;
+use crate::read::Asking;
+use crate::{Message, Raft, Record};
+
+/// What a replica knows as a follower in its term.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Following {
+    /// This log is the leader's log up to here.
+    pub verified: Slot,
+    /// The next flush acknowledges `verified`.
+    pub ack_due: bool,
+    /// Commands for the leader, for the next flush.
+    pub forwards: Vec<Command>,
+    /// Reads that wait for the leader's answer.
+    pub asking: Asking,
+    /// A checkpoint on its way here.
+    pub incoming: Option<Incoming>,
+}
+
+impl Following {
+    pub fn new(commit: Slot, asking: Asking) -> Following {
+        Following { verified: commit, ack_due: false, forwards: Vec::new(), asking, incoming: None }
+    }
+
+    /// The leader changed, or there is none: only what is committed is known to match the next one's log.
+    pub fn restart(&mut self, commit: Slot) {
+        self.verified = commit;
+        self.ack_due = false;
+        self.forwards.clear();
+        self.asking.forget();
+        // What is being installed cannot be stopped any more; what is only staged can.
+        self.incoming.take_if(|incoming| !incoming.is_installing());
+    }
+}
+
+impl Raft {
+    pub(crate) fn on_append(
+        &mut self,
+        from: NodeId,
+        (prev, prev_term): (Slot, u64),
+        commit: Slot,
+        mut entries: Vec<Record>,
+        out: &mut Out<Raft>,
+    ) {
+        let end = prev.plus(entries.len() as u64);
+        let mut first = prev.next();
+        if prev < self.commit {
+            // Everything committed matches any leader's log, and may be compacted here.
+            let known = (self.commit.above(prev) as usize).min(entries.len());
+            entries.drain(..known);
+            first = self.commit.next();
+        } else if self.log.term_at(prev) != Some(prev_term) {
+            return self.reject(from, prev, prev_term, out);
+        }
+        self.append_new(first, entries);
+        self.following.verified = self.following.verified.max(end.min(self.log.last()));
+        self.following.ack_due = true;
+        self.learn_commit(commit);
+    }
+
+    /// Appends `records` from `first` on, except those that are here already.
+    fn append_new(&mut self, first: Slot, mut records: Vec<Record>) {
+        let is_here = |(slot, record): &(Slot, &Record)| self.log.term_at(*slot) == Some(record.term);
+        let slots = (0..).map(|offset| first.plus(offset));
+        let known = slots.zip(&records).take_while(is_here).count();
+        if known == records.len() {
+            return;
+        }
+        let first = first.plus(known as u64);
+        if first <= self.log.last() {
+            assert!(first > self.commit, "cutting off {first:?}, committed up to {:?}", self.commit);
+            self.log.truncate_from(first);
+            self.writes.truncate_from(first);
+        }
+        self.cut_lost_tail();
+        for record in records.drain(known..) {
+            self.append_record(record);
+        }
+    }
+
+    /// Appends a record in memory and to the next write.
+    pub(crate) fn append_record(&mut self, record: Record) {
+        if let Some(wall) = record.wall() {
+            self.wall = self.wall.max(wall);
+        }
+        let slot = self.log.append(record.clone());
+        self.writes.put(slot, record);
+    }
+
+    fn reject(&self, from: NodeId, prev: Slot, prev_term: u64, out: &mut Out<Raft>) {
+        let (hint, hint_term) = self.log.highest_at_most(prev, prev_term);
+        let (term, session) = (self.term, self.repair.session);
+        let message = Message::Rejected { term, session, prev, hint, hint_term };
+        self.send_control(from, message, self.writes.gate_meta(), out);
+    }
+
+    /// The leader has committed up to `commit`; so has this replica, as far as its log is known to match.
+    pub(crate) fn learn_commit(&mut self, commit: Slot) {
+        self.commit = self.commit.max(commit.min(self.following.verified));
+    }
+
+    pub(crate) fn on_heartbeat(&mut self, from: NodeId, commit: Slot, round: u64, out: &mut Out<Raft>) {
+        self.learn_commit(commit);
+        self.ask_for_repair(from, out);
+        if self.counts_in_quorums() {
+            let message = Message::HeartbeatAck { term: self.term, round };
+            self.send_control(from, message, self.writes.gate_meta(), out);
+        }
+    }
+
+    /// One acknowledgement a flush, for everything that matched since the last one.
+    pub(crate) fn send_acknowledgement(&mut self, out: &mut Out<Raft>) {
+        if !std::mem::take(&mut self.following.ack_due) {
+            return;
+        }
+        let Some(leader) = self.leader else { return };
+        let (matched, after) = self.acknowledgement();
+        let message = Message::Appended { term: self.term, session: self.repair.session, matched };
+        self.send_control(leader, message, after, out);
+    }
+
+    /// What may be acknowledged, and the write that must be durable first (R3, R7).
+    fn acknowledgement(&self) -> (Slot, WriteSeq) {
+        let matched = self.following.verified;
+        (matched, self.writes.gate_slot(matched).max(self.writes.gate_meta()))
+    }
+}

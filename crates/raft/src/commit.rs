@@ -1,0 +1,94 @@
+//! Counting copies, handing committed entries to the state machine, and letting the log's old end go.
+//!
+//! ```text
+//!   durable copies ──majority──▶ commit ──durable here──▶ Committed ──▶ Applied ──enough of them──▶ TakeCheckpoint
+//!                                                                                                       │
+//!                    base ◀── all but what lagging peers may want ◀── CheckpointDurable ◀───────────────┘
+//! ```
+
+use consensus::{CommittedEntry, Event, Out, WriteSeq};
+use types::{Epoch, Slot};
+
+use crate::raft::State;
+use crate::{Raft, Record};
+
+impl Raft {
+    /// R4: commits what a majority holds durably, if it is of the leader's own term.
+    pub(crate) fn try_commit(&mut self) {
+        let State::Leader(leading) = &self.state else { return };
+        let peers = leading.progress.values();
+        let counted = peers.map(|progress| if progress.counts { progress.matched } else { Slot::ZERO });
+        let own = self.writes.durable_slot();
+        let Some(held) = held_by(self.config.majority(), counted.chain([own])) else { return };
+        let is_own = self.log.term_at(held) == Some(self.term) || planted!(self, CommitsOldTerms);
+        if held > self.commit && is_own {
+            self.commit = held;
+        }
+    }
+
+    /// R5: hands over what is committed, behind the write that makes it durable here.
+    pub(crate) fn emit_committed(&mut self, out: &mut Out<Raft>) {
+        let is_replaced = self.following.incoming.as_ref().is_some_and(|incoming| incoming.is_installing());
+        if self.commit <= self.emitted || is_replaced {
+            return;
+        }
+        let first = self.emitted.next();
+        let Some(records) = self.log.read(first, self.commit, u64::MAX) else { return };
+        let entries = records.into_iter().map(committed_entry).collect();
+        self.emitted = self.commit;
+        self.emitted_gate = self.writes.gate_slot(self.commit);
+        self.emit(Event::Committed { first, entries }, self.emitted_gate, out);
+    }
+
+    pub(crate) fn on_applied(&mut self, upto: Slot, out: &mut Out<Raft>) {
+        self.applied = self.applied.max(upto.min(self.emitted));
+        self.log.evict(self.applied.min(self.writes.durable_slot()), self.config.cache_bytes_max);
+        self.ask_for_checkpoint(out);
+    }
+
+    fn ask_for_checkpoint(&mut self, out: &mut Out<Raft>) {
+        let entries = self.applied.above(self.checkpoint);
+        let bytes = || self.log.bytes_above(self.checkpoint) - self.log.bytes_above(self.applied);
+        let is_due = entries >= self.config.checkpoint_entries || bytes() >= self.config.checkpoint_bytes;
+        if entries > 0 && is_due && self.checkpoint_asked.is_none() {
+            self.checkpoint_asked = Some(self.applied);
+            self.emit(Event::TakeCheckpoint { at: self.applied }, WriteSeq::NONE, out);
+        }
+    }
+
+    pub(crate) fn on_checkpoint_durable(&mut self, at: Slot) {
+        let at = at.min(self.applied);
+        self.checkpoint = self.checkpoint.max(at);
+        self.checkpoint_asked.take_if(|asked| *asked <= at);
+        self.compact();
+    }
+
+    /// Lets go of the log below the checkpoint, except for what peers a little behind may still want.
+    fn compact(&mut self) {
+        let by_count = Slot(self.checkpoint.0.saturating_sub(self.config.retained_entries));
+        let by_bytes = self.log.lowest_within(self.checkpoint, self.config.retained_bytes);
+        // A peer that is being sent a checkpoint goes on from where that one stands.
+        let upto = by_count.max(by_bytes.prev()).min(self.lowest_transfer()).min(self.writes.durable_slot());
+        if upto > self.log.base() {
+            self.log.compact_to(upto);
+            self.writes.compact_to(upto);
+            self.save_meta();
+        }
+    }
+}
+
+fn committed_entry(record: Record) -> CommittedEntry {
+    CommittedEntry { epoch: Epoch::of(record.term), entry: record.entry }
+}
+
+/// Returns the last slot that at least `majority` of the voters hold, given how far each one's copy goes.
+///
+/// The order of the voters does not matter; `None` if there are fewer than `majority`.
+///
+/// # Source
+/// Raft §5.3 and Figure 2, "Rules for Servers: Leaders".
+pub(crate) fn held_by(majority: usize, copies: impl Iterator<Item = Slot>) -> Option<Slot> {
+    let mut copies: Vec<Slot> = copies.collect();
+    copies.sort_unstable_by(|a, b| b.cmp(a));
+    copies.get(majority.checked_sub(1)?).copied()
+}

@@ -1,0 +1,90 @@
+//! What a replica is told about itself, its group, its time-outs and its windows.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use types::NodeId;
+
+/// Identity, membership, time-outs and windows of one replica.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// This replica.
+    pub id: NodeId,
+    /// Who votes; fixed for the life of the group for now.
+    pub voters: BTreeSet<NodeId>,
+    /// How often a leader that has nothing else to say shows that it lives.
+    pub heartbeat_interval: Duration,
+    /// The least time `T` without a leader before an election; each wait is drawn from `[T, 2T)`.
+    /// A leader that did not hear from a quorum for `T` steps down.
+    pub election_timeout: Duration,
+    /// Commands proposed together become entries of at most this many bytes (or a single command).
+    pub entry_bytes_max: u64,
+    /// One `Append` carries at most this many bytes of entries (or a single entry).
+    pub append_bytes_max: u64,
+    /// Unacknowledged `Append`s under way to one peer.
+    pub inflight_messages_max: u64,
+    /// Bytes of entries in unacknowledged `Append`s under way to one peer.
+    pub inflight_bytes_max: u64,
+    /// Bytes of entries that a leader holds above its own applied slot before it answers `Busy`.
+    pub unapplied_bytes_max: u64,
+    /// Bytes of applied entries kept in memory for peers that are a little behind; older ones are read back.
+    pub cache_bytes_max: u64,
+    /// A checkpoint is due after this many applied entries.
+    pub checkpoint_entries: u64,
+    /// A checkpoint is due after this many bytes of applied entries.
+    pub checkpoint_bytes: u64,
+    /// Entries kept below a checkpoint for peers that are behind.
+    pub retained_entries: u64,
+    /// Bytes of entries kept below a checkpoint for peers that are behind.
+    pub retained_bytes: u64,
+    /// Chunks of a checkpoint under way to one peer.
+    pub chunks_inflight_max: u64,
+    /// The bug that this replica suffers from.
+    #[cfg(feature = "planted")]
+    pub planted: Option<crate::Planted>,
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+impl Config {
+    /// The defaults: etcd's times (`--heartbeat-interval`, `--election-timeout`), window
+    /// (`MaxInflightMsgs`), `--snapshot-count` of 3.x before 3.6 divided by ten as in 3.6, and
+    /// `--snapshot-catchup-entries`.
+    pub fn new(id: NodeId, voters: impl IntoIterator<Item = NodeId>) -> Config {
+        Config {
+            id,
+            voters: voters.into_iter().collect(),
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(1000),
+            entry_bytes_max: MIB,
+            append_bytes_max: MIB,
+            inflight_messages_max: 256,
+            inflight_bytes_max: 8 * MIB,
+            unapplied_bytes_max: 64 * MIB,
+            cache_bytes_max: 32 * MIB,
+            checkpoint_entries: 10_000,
+            checkpoint_bytes: 64 * MIB,
+            retained_entries: 5_000,
+            retained_bytes: 64 * MIB,
+            chunks_inflight_max: 4,
+            #[cfg(feature = "planted")]
+            planted: None,
+        }
+    }
+
+    /// The other voters.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.voters.iter().copied().filter(|node| *node != self.id)
+    }
+
+    /// How many voters make a majority.
+    pub(crate) fn majority(&self) -> usize {
+        self.voters.len() / 2 + 1
+    }
+
+    /// Whether this replica votes at all.
+    pub(crate) fn is_voter(&self) -> bool {
+        self.voters.contains(&self.id)
+    }
+}

@@ -1,0 +1,288 @@
+//! Elections: time-outs, pre-votes, votes, and stepping down.
+//!
+//! ```text
+//!   no leader for [T, 2T) ──▶ pre-vote: "would you?"  nobody's term changes
+//!                               └─ majority ──▶ term + 1, own vote durable ──▶ "vote for me"
+//!                                                  └─ majority ──▶ leader: a no-op of its own term
+//! ```
+//!
+//! A voter answers yes to a pre-vote only if it hears no leader itself. Saying yes changes nothing at the voter:
+//! if it put off its own time-out, two candidates with old logs could keep a third from ever standing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use consensus::{Entry, EntryKind, Out};
+use types::{NodeId, Now, Slot, Time};
+
+use crate::raft::{State, dest};
+use crate::replicate::Leading;
+use crate::{Integrity, Message, Raft, Record};
+
+/// When to stand for election, and how long ago there was a leader.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Election {
+    /// Stand at this time.
+    pub deadline: Time,
+    /// The wait that was drawn for this round, from `[T, 2T)`.
+    pub wait: Duration,
+    /// When the leader of this term was last heard.
+    pub contact: Option<Time>,
+}
+
+/// Answers so far to a (pre-)candidate.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct Votes {
+    pub granted: BTreeSet<NodeId>,
+    pub refused: BTreeSet<NodeId>,
+}
+
+impl Raft {
+    /// Whether this replica may stand: it votes, and remembers everything that it promised (R9).
+    pub(crate) fn may_campaign(&self) -> bool {
+        self.config.is_voter() && self.integrity == Integrity::Intact
+    }
+
+    pub(crate) fn on_timer(&mut self, now: Now, out: &mut Out<Raft>) {
+        match self.state {
+            State::Leader(_) => self.on_leader_timer(now, out),
+            _ if self.may_campaign() && now.mono >= self.election.deadline => {
+                self.ask_for_pre_votes(now, out)
+            }
+            _ => {}
+        }
+    }
+
+    /// Brings this replica to the term of a message. Returns whether the message should be looked at.
+    pub(crate) fn enter_term(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        message: &Message,
+        out: &mut Out<Raft>,
+    ) -> bool {
+        let Some(term) = message.term() else { return true };
+        if term < self.term {
+            self.answer_old_term(from, message, out);
+            return false;
+        }
+        if term == self.term {
+            return true;
+        }
+        match message {
+            // The terms of pre-votes are only proposed.
+            Message::RequestVote { pre: true, .. } | Message::Vote { pre: true, granted: true, .. } => true,
+            // R10: whoever hears a leader ignores candidates, so that they cannot disturb it.
+            Message::RequestVote { .. } if self.hears_other_leader(now, from) => false,
+            _ => {
+                let leader = message.is_from_leader().then_some(from);
+                self.follow(now, term, leader, out);
+                true
+            }
+        }
+    }
+
+    /// Tells a sender from an older term that its time is over, if it waits for an answer.
+    fn answer_old_term(&mut self, from: NodeId, message: &Message, out: &mut Out<Raft>) {
+        let term = self.term;
+        let answer = match message {
+            Message::RequestVote { pre, .. } => Message::Vote { term, pre: *pre, granted: false },
+            Message::Append { .. } | Message::Heartbeat { .. } | Message::Chunk { .. } => {
+                Message::HeartbeatAck { term, round: 0 }
+            }
+            _ => return,
+        };
+        self.send_control(from, answer, self.writes.gate_meta(), out);
+    }
+
+    /// A message of this term's leader arrived. Returns whether it can be believed.
+    pub(crate) fn hear_leader(&mut self, now: Now, from: NodeId, out: &mut Out<Raft>) -> bool {
+        let is_contradiction =
+            matches!(self.state, State::Leader(_)) || self.leader.is_some_and(|leader| leader != from);
+        if is_contradiction {
+            return false; // R1 says that this cannot be; believe the first.
+        }
+        if self.leader.is_none() || !matches!(self.state, State::Follower) {
+            self.follow(now, self.term, Some(from), out);
+        }
+        self.election.contact = Some(now.mono);
+        self.election.deadline = now.mono + self.election.wait;
+        true
+    }
+
+    /// Whether a leader other than `from` was heard within the least election timeout. The leader itself may
+    /// stand again: if it asks, it no longer leads.
+    pub(crate) fn hears_other_leader(&self, now: Now, from: NodeId) -> bool {
+        match self.state {
+            State::Leader(_) => true,
+            _ => {
+                let is_recent = |contact: Time| now.mono.since(contact) < self.config.election_timeout;
+                self.leader.is_some_and(|leader| leader != from)
+                    && self.election.contact.is_some_and(is_recent)
+            }
+        }
+    }
+
+    /// Follows in `term`, which is this replica's own or a later one.
+    pub(crate) fn follow(&mut self, now: Now, term: u64, leader: Option<NodeId>, out: &mut Out<Raft>) {
+        if term > self.term {
+            self.term = term;
+            self.vote = None;
+            self.save_meta();
+            self.repair.enter_term(self.integrity);
+        }
+        self.resign(out);
+        self.state = State::Follower;
+        self.leader = leader;
+        self.election.contact = None;
+        self.following.restart(self.commit);
+        self.draw_deadline(now);
+    }
+
+    /// Lets go of what only a leader has.
+    fn resign(&mut self, out: &mut Out<Raft>) {
+        self.proposals.clear();
+        self.proposals_bytes = 0;
+        self.abandon_transfers(out);
+        self.refuse_reads(out);
+    }
+
+    pub(crate) fn draw_deadline(&mut self, now: Now) {
+        let least = u64::try_from(self.config.election_timeout.as_nanos()).unwrap_or(u64::MAX / 4);
+        self.election.wait = Duration::from_nanos(least.saturating_add(self.rng.below(least)));
+        self.election.deadline = now.mono + self.election.wait;
+    }
+
+    fn ask_for_pre_votes(&mut self, now: Now, out: &mut Out<Raft>) {
+        self.follow(now, self.term, None, out);
+        self.state = State::PreCandidate(Votes { granted: [self.config.id].into(), ..Votes::default() });
+        self.ask_for_votes(self.term + 1, true, out);
+        self.count_votes(now, out);
+    }
+
+    fn stand(&mut self, now: Now, out: &mut Out<Raft>) {
+        self.follow(now, self.term + 1, None, out);
+        self.vote = Some(self.config.id);
+        self.save_meta();
+        self.state = State::Candidate(Votes::default());
+        self.ask_for_votes(self.term, false, out);
+    }
+
+    /// A pre-vote may leave at once; a real candidate's term and vote for itself must be durable first (R1).
+    fn ask_for_votes(&mut self, term: u64, pre: bool, out: &mut Out<Raft>) {
+        let message =
+            Message::RequestVote { term, pre, last: self.log.last(), last_term: self.log.last_term() };
+        let after = self.writes.gate_meta();
+        if let Some(to) = dest(self.config.peers().collect()) {
+            let lane = consensus::Lane::Control;
+            out.actions.push(consensus::Action::Send { to, message, after, lane });
+        }
+    }
+
+    pub(crate) fn on_request_vote(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        (term, pre): (u64, bool),
+        last: (u64, Slot),
+        out: &mut Out<Raft>,
+    ) {
+        let is_up_to_date = last >= (self.log.last_term(), self.log.last());
+        let may_vote = self.integrity == Integrity::Intact && is_up_to_date;
+        let granted = if pre {
+            may_vote && term > self.term && !self.hears_other_leader(now, from)
+        } else {
+            may_vote && self.vote.is_none_or(|vote| vote == from) && self.leader.is_none()
+        };
+        if granted && !pre {
+            self.cast_vote(now, from);
+        }
+        let term = if granted { term } else { self.term };
+        self.send_control(from, Message::Vote { term, pre, granted }, self.writes.gate_meta(), out);
+    }
+
+    fn cast_vote(&mut self, now: Now, candidate: NodeId) {
+        if self.vote.is_none() {
+            self.vote = Some(candidate);
+            self.save_meta();
+        }
+        self.draw_deadline(now);
+    }
+
+    pub(crate) fn on_vote(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        (term, pre): (u64, bool),
+        granted: bool,
+        out: &mut Out<Raft>,
+    ) {
+        let asked = if pre { self.term + 1 } else { self.term };
+        let votes = match &mut self.state {
+            State::PreCandidate(votes) if pre => votes,
+            State::Candidate(votes) if !pre => votes,
+            _ => return,
+        };
+        if !granted {
+            votes.refused.insert(from);
+        } else if term == asked {
+            votes.granted.insert(from);
+        }
+        self.count_votes(now, out);
+    }
+
+    /// A candidate's vote for itself counts once it is durable, like everybody else's.
+    pub(crate) fn count_own_vote(&mut self, now: Now, out: &mut Out<Raft>) {
+        let is_durable = self.writes.gate_meta() == consensus::WriteSeq::NONE;
+        if let State::Candidate(votes) = &mut self.state
+            && is_durable
+            && votes.granted.insert(self.config.id)
+        {
+            self.count_votes(now, out);
+        }
+    }
+
+    fn count_votes(&mut self, now: Now, out: &mut Out<Raft>) {
+        let (State::PreCandidate(votes) | State::Candidate(votes)) = &self.state else { return };
+        let majority = self.config.majority();
+        let is_won = votes.granted.len() >= majority;
+        let is_lost = votes.refused.len() > self.config.voters.len() - majority;
+        match self.state {
+            State::PreCandidate(_) if is_won => self.stand(now, out),
+            State::Candidate(_) if is_won => self.lead(now),
+            _ if is_lost => self.state = State::Follower,
+            _ => {}
+        }
+    }
+
+    fn lead(&mut self, now: Now) {
+        let last = self.log.last();
+        let leading = Leading::new(&self.config, last, now.mono);
+        self.state = State::Leader(Box::new(leading));
+        self.leader = Some(self.config.id);
+        // Nothing inherited can be committed by counting (R4): an entry of its own term commits it all.
+        let noop = Entry { kind: EntryKind::Noop, payload: bytes::Bytes::new() };
+        self.append_own(Record { term: self.term, entry: noop });
+    }
+
+    /// R10: steps down if no quorum answered for an election timeout. Returns whether it still leads.
+    pub(crate) fn keep_leading(&mut self, now: Now, out: &mut Out<Raft>) -> bool {
+        let majority = self.config.majority();
+        let State::Leader(leading) = &mut self.state else { return false };
+        if now.mono < leading.check_at {
+            return true;
+        }
+        let counted = leading.progress.values().filter(|progress| progress.counts);
+        let mut contacts: Vec<Time> = counted.map(|progress| progress.contact).collect();
+        contacts.resize(leading.progress.len(), Time(0));
+        contacts.push(now.mono);
+        contacts.sort_unstable();
+        let quorum_contact = contacts[contacts.len() - majority];
+        leading.check_at = quorum_contact + self.config.election_timeout;
+        if now.mono < leading.check_at {
+            return true;
+        }
+        self.follow(now, self.term, None, out);
+        false
+    }
+}

@@ -1,0 +1,256 @@
+//! What replicas say to each other.
+//!
+//! ```text
+//!   candidate  ── RequestVote ──▶ voter      ── Vote ──▶
+//!   leader     ── Append ──▶ follower        ── Appended | Rejected ──▶
+//!              ── Commit ──▶                    (no answer)
+//!              ── Heartbeat{round} ──▶       ── HeartbeatAck{round} ──▶
+//!              ── Chunk ──▶                  ── ChunkAck ──▶, at the end Appended
+//!   follower   ── Forward ──▶ leader            (no answer: it sees its commands applied)
+//!              ── ReadAsk ──▶                ── ReadAnswer ──▶
+//!   recovering ── Repair ──▶ leader          ── RepairGoal ──▶
+//! ```
+//!
+//! Any of them may be lost, doubled, reordered, old or senseless.
+
+use bytes::Bytes;
+use consensus::{CheckpointMeta, TransferId};
+use types::{Command, Reader, Slot, WallTime, Wire, WireError};
+
+use crate::Record;
+
+/// A message from one replica to another. `term` is the sender's, except in a pre-vote, where it is the term
+/// that the sender would campaign in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// "Vote for me", or with `pre` "would you vote for me?" (Raft §5.2, dissertation §9.6).
+    RequestVote {
+        /// The term of the (would-be) election.
+        term: u64,
+        /// Only asks; nobody's term changes.
+        pre: bool,
+        /// The last slot of the candidate's log,
+        last: Slot,
+        /// and its term.
+        last_term: u64,
+    },
+    /// Answers `RequestVote`.
+    Vote {
+        /// If granted the term of the request, else the voter's own.
+        term: u64,
+        /// Answers a pre-vote.
+        pre: bool,
+        /// Whether the vote is given.
+        granted: bool,
+    },
+    /// Entries after `prev`, or none: then it only asks whether `prev` matches.
+    Append {
+        /// The leader's term.
+        term: u64,
+        /// The slot before the first entry,
+        prev: Slot,
+        /// and its term.
+        prev_term: u64,
+        /// The leader's commit index.
+        commit: Slot,
+        /// Consecutive entries.
+        entries: Vec<Record>,
+    },
+    /// The follower holds, durably, the leader's log up to `matched`.
+    Appended {
+        /// The follower's term.
+        term: u64,
+        /// Which of its memories acknowledges; see `Repair`. 0 for a replica that never lost any.
+        session: u64,
+        /// The last slot that matches.
+        matched: Slot,
+    },
+    /// The follower's log does not hold `(prev, prev_term)`.
+    Rejected {
+        /// The follower's term.
+        term: u64,
+        /// As in `Appended`.
+        session: u64,
+        /// The `prev` that did not match.
+        prev: Slot,
+        /// The leader's log can match at most up to here,
+        hint: Slot,
+        /// where the follower's log has this term.
+        hint_term: u64,
+    },
+    /// The leader's commit index moved and there was no entry to carry it.
+    Commit {
+        /// The leader's term.
+        term: u64,
+        /// Its commit index.
+        commit: Slot,
+    },
+    /// "I lead." Also asks for confirmation of a read round.
+    Heartbeat {
+        /// The leader's term.
+        term: u64,
+        /// Its commit index; a follower takes it only as far as its log is known to match.
+        commit: Slot,
+        /// The latest read round, never reused within a term; 0 before the first.
+        round: u64,
+    },
+    /// "You lead." Also tells a leader of an older term that it does not.
+    HeartbeatAck {
+        /// The follower's term.
+        term: u64,
+        /// The round of the heartbeat.
+        round: u64,
+    },
+    /// Commands for the leader to propose.
+    Forward {
+        /// In this order.
+        commands: Vec<Command>,
+    },
+    /// Asks the leader for a read point.
+    ReadAsk {
+        /// Names the question; never reused by the one who asks.
+        ask: u64,
+    },
+    /// Answers `ReadAsk`, and every older question of the same asker.
+    ReadAnswer {
+        /// The question.
+        ask: u64,
+        /// The slot to wait for.
+        at: Slot,
+    },
+    /// A piece of a checkpoint, for a follower whose next entries have been compacted away.
+    Chunk {
+        /// The leader's term.
+        term: u64,
+        /// Which transfer, as the leader numbers them.
+        transfer: TransferId,
+        /// Where the checkpoint stands.
+        meta: CheckpointMeta,
+        /// No entry at or below the checkpoint has a later time than this.
+        wall: WallTime,
+        /// Which chunk, from 0.
+        index: u64,
+        /// Its bytes.
+        chunk: Bytes,
+        /// Whether it is the last one.
+        last: bool,
+    },
+    /// The follower has staged the chunks below `next`.
+    ChunkAck {
+        /// The follower's term.
+        term: u64,
+        /// The transfer.
+        transfer: TransferId,
+        /// The first chunk that is missing.
+        next: u64,
+        /// What was staged turned out not to be a whole checkpoint: begin again.
+        failed: bool,
+    },
+    /// "I lost durable memory; forget what I acknowledged before." See `recovery`.
+    Repair {
+        /// The follower's term.
+        term: u64,
+        /// Drawn at random when the follower started; stamps its acknowledgements from now on.
+        session: u64,
+        /// It also lost its term and vote, and may not count in any quorum.
+        meta_lost: bool,
+    },
+    /// The leader has forgotten, and will have `session` whole once it holds the log up to `upto`.
+    RepairGoal {
+        /// The leader's term.
+        term: u64,
+        /// The session it answers.
+        session: u64,
+        /// The leader's last slot at that moment.
+        upto: Slot,
+    },
+}
+
+/// Terms and slots beyond this are senseless; below it, adding one never overflows.
+const NUMBER_MAX: u64 = 1 << 62;
+
+impl Message {
+    /// The term that the message was sent in; `None` for messages that make sense in any.
+    pub(crate) fn term(&self) -> Option<u64> {
+        use Message::*;
+        match self {
+            RequestVote { term, .. } | Vote { term, .. } | Append { term, .. } | Appended { term, .. } => {
+                Some(*term)
+            }
+            Rejected { term, .. } | Commit { term, .. } | Heartbeat { term, .. } => Some(*term),
+            HeartbeatAck { term, .. } | Chunk { term, .. } | ChunkAck { term, .. } => Some(*term),
+            Repair { term, .. } | RepairGoal { term, .. } => Some(*term),
+            Forward { .. } | ReadAsk { .. } | ReadAnswer { .. } => None,
+        }
+    }
+
+    /// Whether only the leader of its term sends this message.
+    pub(crate) fn is_from_leader(&self) -> bool {
+        use Message::*;
+        matches!(self, Append { .. } | Commit { .. } | Heartbeat { .. } | Chunk { .. } | RepairGoal { .. })
+    }
+
+    /// Whether an honest replica could have sent this: numbers in range, terms of entries in order.
+    pub(crate) fn is_sensible(&self) -> bool {
+        let slot_max = match self {
+            Message::RequestVote { last, .. } => last.0,
+            Message::Append { prev, commit, .. } => prev.0.max(commit.0),
+            Message::Appended { matched, .. } => matched.0,
+            Message::Rejected { prev, hint, hint_term, .. } => prev.0.max(hint.0).max(*hint_term),
+            Message::Commit { commit, .. } | Message::Heartbeat { commit, .. } => commit.0,
+            Message::ReadAnswer { at, .. } => at.0,
+            Message::Chunk { meta, index, .. } => meta.at.0.max(meta.epoch.number).max(*index),
+            Message::ChunkAck { next, .. } => *next,
+            Message::RepairGoal { upto, .. } => upto.0,
+            _ => 0,
+        };
+        slot_max < NUMBER_MAX && self.term().unwrap_or(0) < NUMBER_MAX && self.entries_are_ordered()
+    }
+
+    /// Raft's terms never decrease along a log, and no entry is newer than its leader.
+    fn entries_are_ordered(&self) -> bool {
+        let Message::Append { term, prev_term, entries, .. } = self else { return true };
+        let terms = std::iter::once(*prev_term).chain(entries.iter().map(|record| record.term));
+        terms.chain(std::iter::once(*term)).is_sorted()
+    }
+}
+
+macro_rules! wire_variants {
+    ($type:ident: $($tag:literal $variant:ident { $($field:ident),* })*) => {
+        /// One tag byte, then the fields in this order.
+        impl Wire for $type {
+            fn encode(&self, out: &mut Vec<u8>) {
+                match self {
+                    $($type::$variant { $($field),* } => {
+                        out.push($tag);
+                        $($field.encode(out);)*
+                    })*
+                }
+            }
+            fn decode(input: &mut Reader) -> Result<Self, WireError> {
+                Ok(match u8::decode(input)? {
+                    $($tag => $type::$variant { $($field: Wire::decode(input)?),* },)*
+                    tag => return Err(WireError::Tag { what: "raft message", tag }),
+                })
+            }
+        }
+    };
+}
+
+wire_variants! { Message:
+    1 RequestVote { term, pre, last, last_term }
+    2 Vote { term, pre, granted }
+    3 Append { term, prev, prev_term, commit, entries }
+    4 Appended { term, session, matched }
+    5 Rejected { term, session, prev, hint, hint_term }
+    6 Commit { term, commit }
+    7 Heartbeat { term, commit, round }
+    8 HeartbeatAck { term, round }
+    9 Forward { commands }
+    10 ReadAsk { ask }
+    11 ReadAnswer { ask, at }
+    12 Chunk { term, transfer, meta, wall, index, chunk, last }
+    13 ChunkAck { term, transfer, next, failed }
+    14 Repair { term, session, meta_lost }
+    15 RepairGoal { term, session, upto }
+}

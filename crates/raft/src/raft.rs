@@ -1,0 +1,287 @@
+//! One Raft replica: its state, and which handler takes which input.
+
+use consensus::{
+    Action, Capabilities, Consensus, Dest, Event, FaultModel, Input, Lane, Membership, Out, Protocol,
+    ReadLevel, Recovered, Request, Role, Status, Token, WriteSeq,
+};
+use std::hash::Hash;
+use types::{Command, Epoch, Fingerprinter, NodeId, Now, Rng, Slot, Time, WallTime};
+
+use crate::append::Following;
+use crate::election::{Election, Votes};
+use crate::log::Log;
+use crate::recovery::Repair;
+use crate::replicate::Leading;
+use crate::writes::Writes;
+use crate::{Config, Integrity, Message, Meta, Record};
+
+/// One replica.
+#[derive(Clone, Debug, Hash)]
+pub struct Raft {
+    pub(crate) config: Config,
+    pub(crate) rng: Rng,
+
+    // Durable, once `writes` says so.
+    pub(crate) term: u64,
+    pub(crate) vote: Option<NodeId>,
+    pub(crate) integrity: Integrity,
+    pub(crate) log: Log,
+    pub(crate) writes: Writes,
+
+    // Progress; each at or below the one before it.
+    /// Last slot known to be committed.
+    pub(crate) commit: Slot,
+    /// Last slot handed to the state machine.
+    pub(crate) emitted: Slot,
+    /// Last slot that the state machine has applied.
+    pub(crate) applied: Slot,
+    /// Last slot that the state machine holds durably.
+    pub(crate) checkpoint: Slot,
+    /// The checkpoint that was asked for and is not there yet.
+    pub(crate) checkpoint_asked: Option<Slot>,
+    /// The gate of the latest committed entries: what replaces the state machine must not overtake them.
+    pub(crate) emitted_gate: WriteSeq,
+    /// The latest time on any entry so far.
+    pub(crate) wall: WallTime,
+
+    // Leadership.
+    pub(crate) state: State,
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) election: Election,
+    pub(crate) following: Following,
+    pub(crate) repair: Repair,
+    /// What the driver was last told.
+    pub(crate) announced: Option<(Role, u64, Option<NodeId>)>,
+
+    // Collected for the next flush.
+    pub(crate) proposals: Vec<Command>,
+    pub(crate) proposals_bytes: u64,
+}
+
+/// What a replica does in its term.
+#[derive(Clone, Debug, Hash)]
+pub(crate) enum State {
+    Follower,
+    PreCandidate(Votes),
+    Candidate(Votes),
+    Leader(Box<Leading>),
+}
+
+impl Protocol for Raft {
+    type Config = Config;
+    type Message = Message;
+    type Meta = Meta;
+    type Record = Record;
+    type Request = Request;
+    type Event = Event;
+
+    fn recover(config: Config, seed: u64, disk: Recovered<Raft>, now: Now, out: &mut Out<Raft>) -> Raft {
+        let mut raft = Raft::restored(config, seed, disk, now);
+        raft.flush(now, out);
+        raft
+    }
+
+    fn step(&mut self, now: Now, input: Input<Raft>, out: &mut Out<Raft>) {
+        match input {
+            Input::Recv { from, message } => self.receive(now, from, message, out),
+            Input::Timer => self.on_timer(now, out),
+            Input::Durable { upto } => self.on_durable(now, upto, out),
+            Input::LogRead { first, records } => self.on_log_read(first, records, out),
+            Input::Unreachable { peer } => self.on_unreachable(peer),
+            Input::Request(request) => self.on_request(request, out),
+        }
+        self.announce(out);
+    }
+
+    fn flush(&mut self, now: Now, out: &mut Out<Raft>) {
+        self.append_proposals(now);
+        self.start_read_round(out);
+        self.try_finish_repair(now);
+        if let Some((seq, ops)) = self.writes.take() {
+            out.actions.push(Action::Persist { seq, ops });
+        }
+        self.send_appends(now, out);
+        self.send_commits(out);
+        self.send_heartbeats(out);
+        self.send_forwards(out);
+        self.send_acknowledgement(out);
+        self.emit_committed(out);
+        self.announce(out);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        match &self.state {
+            State::Leader(leading) => leading.deadline(),
+            _ if self.may_campaign() => Some(self.election.deadline),
+            _ => None,
+        }
+    }
+
+    fn fingerprint(&self) -> u128 {
+        let mut fingerprinter = Fingerprinter::default();
+        self.hash(&mut fingerprinter);
+        fingerprinter.finish128()
+    }
+
+    fn check_invariants(&self) -> Result<(), String> {
+        self.check()
+    }
+}
+
+impl Consensus for Raft {
+    const CAPABILITIES: Capabilities = Capabilities {
+        fault: FaultModel::Crash,
+        reads: &[ReadLevel::Local, ReadLevel::ReadIndex],
+        reconfigure: &[],
+    };
+
+    fn status(&self) -> Status {
+        Status {
+            role: self.role(),
+            epoch: Epoch::of(self.term),
+            leader: self.leader,
+            first: self.log.first(),
+            last: self.log.last(),
+            durable: self.writes.durable_slot(),
+            committed: self.commit,
+            applied: self.applied,
+            checkpoint: self.checkpoint,
+            membership: self.membership(),
+        }
+    }
+
+    fn credit(&self) -> u64 {
+        self.proposal_credit()
+    }
+}
+
+impl Raft {
+    fn on_request(&mut self, request: Request, out: &mut Out<Raft>) {
+        match request {
+            Request::Propose { token, commands } => self.on_propose(token, commands, out),
+            Request::Read { token, level } => self.on_read(token, level, out),
+            Request::Applied { upto } => self.on_applied(upto, out),
+            Request::CheckpointDurable { at } => self.on_checkpoint_durable(at),
+            Request::ChunkRead { transfer, at, epoch, index, chunk, last } => {
+                self.on_chunk_read(transfer, (at, epoch), (index, chunk, last), out);
+            }
+            Request::ChunkLost { transfer } => self.on_chunk_lost(transfer, out),
+            Request::ChunkStaged { transfer, index } => self.on_chunk_staged(transfer, index, out),
+            Request::CheckpointInstalled { transfer, installed } => {
+                self.on_checkpoint_installed(transfer, installed, out);
+            }
+        }
+    }
+
+    fn receive(&mut self, now: Now, from: NodeId, message: Message, out: &mut Out<Raft>) {
+        let is_peer = from != self.config.id && self.config.voters.contains(&from);
+        if !is_peer || !message.is_sensible() || !self.enter_term(now, from, &message, out) {
+            return;
+        }
+        if message.is_from_leader() && !self.hear_leader(now, from, out) {
+            return;
+        }
+        self.route(now, from, message, out);
+    }
+
+    /// Takes a message of this replica's own term, or of none.
+    fn route(&mut self, now: Now, from: NodeId, message: Message, out: &mut Out<Raft>) {
+        match message {
+            Message::RequestVote { term, pre, last, last_term } => {
+                self.on_request_vote(now, from, (term, pre), (last_term, last), out);
+            }
+            Message::Vote { term, pre, granted } => self.on_vote(now, from, (term, pre), granted, out),
+            Message::Append { prev, prev_term, commit, entries, .. } => {
+                self.on_append(from, (prev, prev_term), commit, entries, out);
+            }
+            Message::Appended { session, matched, .. } => {
+                self.on_appended(now, from, session, matched, out);
+            }
+            Message::Rejected { session, prev, hint, hint_term, .. } => {
+                self.on_rejected(now, from, session, prev, (hint, hint_term));
+            }
+            Message::Commit { commit, .. } => self.learn_commit(commit),
+            Message::Heartbeat { commit, round, .. } => self.on_heartbeat(from, commit, round, out),
+            Message::HeartbeatAck { round, .. } => self.on_heartbeat_ack(now, from, round, out),
+            Message::Forward { commands } => self.on_forward(commands),
+            Message::ReadAsk { ask } => self.on_read_ask(from, ask),
+            Message::ReadAnswer { ask, at } => self.on_read_answer(from, ask, at, out),
+            Message::Chunk { transfer, meta, wall, index, chunk, last, .. } => {
+                self.on_chunk(from, transfer, meta, wall, (index, chunk, last), out);
+            }
+            Message::ChunkAck { transfer, next, failed, .. } => {
+                self.on_chunk_ack(now, from, transfer, (next, failed), out);
+            }
+            Message::Repair { session, meta_lost, .. } => self.on_repair(from, session, meta_lost, out),
+            Message::RepairGoal { session, upto, .. } => self.on_repair_goal(session, upto),
+        }
+    }
+
+    fn on_durable(&mut self, now: Now, upto: WriteSeq, out: &mut Out<Raft>) {
+        self.writes.durable(upto);
+        self.count_own_vote(now, out);
+        self.try_commit();
+    }
+
+    /// Tells the driver who leads, if that has changed.
+    fn announce(&mut self, out: &mut Out<Raft>) {
+        let current = (self.role(), self.term, self.leader);
+        if self.announced == Some(current) {
+            return;
+        }
+        self.announced = Some(current);
+        let (role, term, leader) = current;
+        self.emit(Event::Leadership { role, epoch: Epoch::of(term), leader }, WriteSeq::NONE, out);
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        match self.state {
+            State::Follower if self.integrity != Integrity::Intact => Role::Recovering,
+            State::Follower => Role::Follower,
+            State::PreCandidate(_) => Role::PreCandidate,
+            State::Candidate(_) => Role::Candidate,
+            State::Leader(_) => Role::Leader,
+        }
+    }
+
+    pub(crate) fn membership(&self) -> Membership {
+        Membership { voters: self.config.voters.clone() }
+    }
+
+    /// Queues the current term, vote and the like to be written.
+    pub(crate) fn save_meta(&mut self) {
+        self.writes.set_meta(Meta {
+            term: self.term,
+            vote: self.vote,
+            wall: self.wall,
+            integrity: self.integrity,
+        });
+    }
+
+    /// Sends a small message that a disk write may gate but no bulk may delay.
+    pub(crate) fn send_control(&self, to: NodeId, message: Message, after: WriteSeq, out: &mut Out<Raft>) {
+        out.actions.push(Action::Send { to: Dest::Node(to), message, after, lane: Lane::Control });
+    }
+
+    /// Sends an ungated message.
+    pub(crate) fn send_now(&self, to: Dest, message: Message, lane: Lane, out: &mut Out<Raft>) {
+        out.actions.push(Action::Send { to, message, after: WriteSeq::NONE, lane });
+    }
+
+    pub(crate) fn emit(&self, event: Event, after: WriteSeq, out: &mut Out<Raft>) {
+        out.actions.push(Action::Event { event, after });
+    }
+
+    pub(crate) fn refuse(&self, token: Token, refusal: consensus::Refusal, out: &mut Out<Raft>) {
+        self.emit(Event::Refused { token, refusal }, WriteSeq::NONE, out);
+    }
+}
+
+/// One node, or several that get the same bytes.
+pub(crate) fn dest(mut nodes: Vec<NodeId>) -> Option<Dest> {
+    match nodes.len() {
+        0 => None,
+        1 => nodes.pop().map(Dest::Node),
+        _ => Some(Dest::Nodes(nodes)),
+    }
+}

@@ -1,0 +1,187 @@
+//! Linearizable reads without a log write.
+//!
+//! ```text
+//!   reads ──▶ waiting ──flush──▶ round r: at = commit ──Heartbeat{r}──▶ majority answers r ──▶ ReadReady{at}
+//!                 ▲                 │ one at a time; what arrives meanwhile waits for the next
+//!   follower: ReadAsk ──▶ leader ───┘ ──ReadAnswer{at}──▶
+//! ```
+//!
+//! R6 rests on three things: the leader has committed an entry of its own term, so that its commit index is at
+//! least every earlier leader's; `at` is taken when the round begins, after every read in it was asked for; and a
+//! majority confirms *that round*, whose number is never used again, so that no answer to an older question counts.
+//!
+//! # Source
+//! Ongaro's dissertation §6.4; forwarding from followers is §6.4 too.
+
+use std::collections::VecDeque;
+
+use consensus::{Dest, Event, Lane, Out, ReadLevel, Refusal, Token, WriteSeq};
+use types::{NodeId, Slot};
+
+use crate::raft::State;
+use crate::{Message, Raft};
+
+/// The leader's read rounds.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct Rounds {
+    /// Asked for since the current round began.
+    waiting: Vec<Reader>,
+    current: Option<Round>,
+    latest: u64,
+}
+
+#[derive(Clone, Debug, Hash)]
+struct Round {
+    at: Slot,
+    readers: Vec<Reader>,
+}
+
+#[derive(Clone, Copy, Debug, Hash)]
+enum Reader {
+    Local(Token),
+    Peer(NodeId, u64),
+}
+
+/// A follower's questions to the leader.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Asking {
+    /// The number of the next question. Starts at random, so that an answer to a question from before a
+    /// restart is never taken for a new one's.
+    next: u64,
+    /// Reads for the next question.
+    waiting: Vec<Token>,
+    /// Questions on their way, oldest first.
+    asked: VecDeque<(u64, Vec<Token>)>,
+}
+
+/// Answers may be lost: older questions are forgotten beyond this many.
+const QUESTIONS_MAX: usize = 1024;
+
+impl Rounds {
+    /// The number of the latest round; 0 before the first.
+    pub fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    fn take_readers(&mut self) -> impl Iterator<Item = Reader> {
+        let current = self.current.take().map(|round| round.readers).unwrap_or_default();
+        current.into_iter().chain(std::mem::take(&mut self.waiting))
+    }
+}
+
+impl Asking {
+    pub fn new(first: u64) -> Asking {
+        Asking { next: first, waiting: Vec::new(), asked: VecDeque::new() }
+    }
+
+    /// The leader changed; whoever waits will ask again.
+    pub fn forget(&mut self) {
+        self.waiting.clear();
+        self.asked.clear();
+    }
+}
+
+impl Raft {
+    pub(crate) fn on_read(&mut self, token: Token, level: ReadLevel, out: &mut Out<Raft>) {
+        let leader = self.leader;
+        match (level, &mut self.state) {
+            (ReadLevel::Local, _) => {
+                self.emit(Event::ReadReady { token, at: self.applied }, WriteSeq::NONE, out);
+            }
+            (ReadLevel::ReadIndex, State::Leader(leading)) => {
+                leading.rounds.waiting.push(Reader::Local(token));
+            }
+            (ReadLevel::ReadIndex, _) if leader.is_some() => self.following.asking.waiting.push(token),
+            (ReadLevel::ReadIndex, _) => self.refuse(token, Refusal::NoLeader, out),
+        }
+    }
+
+    pub(crate) fn on_read_ask(&mut self, from: NodeId, ask: u64) {
+        if let Some(leading) = self.leading() {
+            leading.rounds.waiting.push(Reader::Peer(from, ask));
+        }
+    }
+
+    /// Begins the next round, or asks the leader.
+    pub(crate) fn start_read_round(&mut self, out: &mut Out<Raft>) {
+        let commit = self.commit;
+        match &mut self.state {
+            State::Leader(leading) => {
+                let rounds = &mut leading.rounds;
+                let may_begin = rounds.current.is_none() && commit >= leading.term_start;
+                if rounds.waiting.is_empty() || !may_begin {
+                    return;
+                }
+                rounds.latest += 1;
+                rounds.current = Some(Round { at: commit, readers: std::mem::take(&mut rounds.waiting) });
+                leading.heartbeat_due = true;
+                self.answer_reads(out); // a group of one needs nobody's confirmation
+            }
+            _ => self.ask_leader(out),
+        }
+    }
+
+    fn ask_leader(&mut self, out: &mut Out<Raft>) {
+        let Some(leader) = self.leader else { return };
+        let asking = &mut self.following.asking;
+        if asking.waiting.is_empty() {
+            return;
+        }
+        let ask = asking.next;
+        asking.next = asking.next.wrapping_add(1);
+        if asking.asked.len() >= QUESTIONS_MAX {
+            asking.asked.pop_front();
+        }
+        asking.asked.push_back((ask, std::mem::take(&mut asking.waiting)));
+        self.send_now(Dest::Node(leader), Message::ReadAsk { ask }, Lane::Control, out);
+    }
+
+    /// Ends the current round if a majority confirmed it.
+    pub(crate) fn answer_reads(&mut self, out: &mut Out<Raft>) {
+        let majority = self.config.majority();
+        let State::Leader(leading) = &mut self.state else { return };
+        let latest = leading.rounds.latest;
+        let confirmed =
+            leading.progress.values().filter(|progress| progress.counts && progress.round == latest);
+        if confirmed.count() + 1 < majority {
+            return;
+        }
+        let Some(round) = leading.rounds.current.take() else { return };
+        for reader in round.readers {
+            self.answer_reader(reader, round.at, out);
+        }
+    }
+
+    fn answer_reader(&self, reader: Reader, at: Slot, out: &mut Out<Raft>) {
+        match reader {
+            Reader::Local(token) => self.emit(Event::ReadReady { token, at }, WriteSeq::NONE, out),
+            Reader::Peer(peer, ask) => {
+                self.send_now(Dest::Node(peer), Message::ReadAnswer { ask, at }, Lane::Control, out);
+            }
+        }
+    }
+
+    /// An answer also serves every older question: its point is later than they were asked.
+    pub(crate) fn on_read_answer(&mut self, from: NodeId, ask: u64, at: Slot, out: &mut Out<Raft>) {
+        if self.leader != Some(from) {
+            return;
+        }
+        let asked = &self.following.asking.asked;
+        let Some(position) = asked.iter().position(|(number, _)| *number == ask) else { return };
+        let answered: Vec<_> = self.following.asking.asked.drain(..=position).collect();
+        for token in answered.into_iter().flat_map(|(_, tokens)| tokens) {
+            self.emit(Event::ReadReady { token, at }, WriteSeq::NONE, out);
+        }
+    }
+
+    /// This replica no longer leads: its own readers may ask again at once, others will in time.
+    pub(crate) fn refuse_reads(&mut self, out: &mut Out<Raft>) {
+        let State::Leader(leading) = &mut self.state else { return };
+        let readers: Vec<Reader> = leading.rounds.take_readers().collect();
+        for reader in readers {
+            if let Reader::Local(token) = reader {
+                self.refuse(token, Refusal::NoLeader, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The leader's side of replication.
+//!
+//! ```text
+//!   flush: for every peer whose window is open ──▶ Append from `next` on, one message for peers that are level
+//!          nothing to append but a new commit index ──▶ Commit
+//!   Appended ──▶ matched ──▶ commit        Rejected ──▶ look further back        neither ──▶ a heartbeat's answer asks
+//! ```
+//!
+//! Appends do not wait for the leader's own disk: its own copy counts when its own write is durable.
+
+use std::collections::BTreeMap;
+
+use consensus::{Action, Lane, Out, WriteSeq};
+use types::{NodeId, Now, Slot, Time};
+
+use crate::progress::{Flow, Progress};
+use crate::raft::{State, dest};
+use crate::read::Rounds;
+use crate::{Config, Message, Raft, Record};
+
+/// What a replica knows as the leader of its term.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Leading {
+    /// Every voter but the leader itself.
+    pub progress: BTreeMap<NodeId, Progress>,
+    /// The first entry of the leader's own term.
+    pub term_start: Slot,
+    /// Read rounds.
+    pub rounds: Rounds,
+    /// When the next heartbeat is due.
+    pub heartbeat_at: Time,
+    /// The next flush sends a heartbeat.
+    pub heartbeat_due: bool,
+    /// When a quorum may have been silent for an election timeout.
+    pub check_at: Time,
+    /// Transfers begun in this term.
+    pub transfers_begun: u64,
+}
+
+impl Leading {
+    /// A new leader whose log, before anything of its own, ends at `last`.
+    pub fn new(config: &Config, last: Slot, now: Time) -> Leading {
+        Leading {
+            progress: config.peers().map(|peer| (peer, Progress::new(last, now))).collect(),
+            term_start: last.next(),
+            rounds: Rounds::default(),
+            heartbeat_at: now + config.heartbeat_interval,
+            heartbeat_due: false,
+            check_at: now + config.election_timeout,
+            transfers_begun: 0,
+        }
+    }
+
+    /// A leader without peers has nobody to reassure.
+    pub fn deadline(&self) -> Option<Time> {
+        (!self.progress.is_empty()).then(|| self.heartbeat_at.min(self.check_at))
+    }
+}
+
+impl Raft {
+    pub(crate) fn leading(&mut self) -> Option<&mut Leading> {
+        match &mut self.state {
+            State::Leader(leading) => Some(leading),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn progress(&mut self, peer: NodeId) -> Option<&mut Progress> {
+        self.leading()?.progress.get_mut(&peer)
+    }
+
+    pub(crate) fn on_leader_timer(&mut self, now: Now, out: &mut Out<Raft>) {
+        if !self.keep_leading(now, out) {
+            return;
+        }
+        let interval = self.config.heartbeat_interval;
+        let Some(leading) = self.leading() else { return };
+        if now.mono >= leading.heartbeat_at {
+            leading.heartbeat_due = true;
+            leading.heartbeat_at = now.mono + interval;
+            self.retry_transfers(out);
+        }
+    }
+
+    /// Appends an entry of this leader's own.
+    pub(crate) fn append_own(&mut self, record: Record) {
+        self.append_record(record);
+    }
+
+    /// Sends what the windows allow.
+    pub(crate) fn send_appends(&mut self, now: Now, out: &mut Out<Raft>) {
+        while let Some((next, peers)) = self.next_append() {
+            let prev = next.prev();
+            let Some(prev_term) = self.log.term_at(prev) else {
+                self.begin_transfers(now, &peers, out);
+                continue;
+            };
+            let last = self.log.last();
+            let entries = match next > last {
+                true => Some(Vec::new()),
+                false => self.log.read(next, last, self.config.append_bytes_max),
+            };
+            match entries {
+                Some(entries) => self.send_append((prev, prev_term), entries, peers, out),
+                None => self.read_back(next, &peers, out),
+            }
+        }
+    }
+
+    /// The lowest slot that some peer may be sent now, and everyone who may be sent it.
+    fn next_append(&self) -> Option<(Slot, Vec<NodeId>)> {
+        let State::Leader(leading) = &self.state else { return None };
+        let last = self.log.last();
+        let ready = || leading.progress.iter().filter(|(_, progress)| progress.may_send(last, &self.config));
+        let next = ready().map(|(_, progress)| progress.next).min()?;
+        Some((next, ready().filter(|(_, progress)| progress.next == next).map(|(peer, _)| *peer).collect()))
+    }
+
+    fn send_append(
+        &mut self,
+        (prev, prev_term): (Slot, u64),
+        entries: Vec<Record>,
+        peers: Vec<NodeId>,
+        out: &mut Out<Raft>,
+    ) {
+        let end = prev.plus(entries.len() as u64);
+        let bytes = entries.iter().map(Record::cost_bytes).sum();
+        let commit = self.commit;
+        for peer in &peers {
+            if let Some(progress) = self.progress(*peer) {
+                progress.sent(end, bytes, commit);
+            }
+        }
+        let message = Message::Append { term: self.term, prev, prev_term, commit, entries };
+        if let Some(to) = dest(peers) {
+            self.send_now(to, message, Lane::Bulk, out);
+        }
+    }
+
+    /// Asks for records that are only on disk; the peers wait for them.
+    fn read_back(&mut self, first: Slot, peers: &[NodeId], out: &mut Out<Raft>) {
+        for peer in peers {
+            if let Some(progress) = self.progress(*peer) {
+                progress.reading = true;
+            }
+        }
+        let last = self.log.cache_first().prev();
+        out.actions.push(Action::ReadLog { first, last, bytes_max: self.config.append_bytes_max });
+    }
+
+    pub(crate) fn on_log_read(&mut self, first: Slot, records: Vec<Record>, out: &mut Out<Raft>) {
+        let State::Leader(leading) = &mut self.state else { return };
+        let mut peers = Vec::new();
+        for (peer, progress) in &mut leading.progress {
+            if progress.reading && progress.next == first {
+                progress.reading = false;
+                peers.push(*peer);
+            }
+        }
+        let prev = first.prev();
+        let Some(prev_term) = self.log.term_at(prev) else { return };
+        // The disk may have held another leader's records when it was read.
+        let slots = (0..).map(|offset| first.plus(offset));
+        let is_ours = slots.zip(&records).all(|(slot, record)| self.log.term_at(slot) == Some(record.term));
+        if is_ours && !records.is_empty() {
+            self.send_append((prev, prev_term), records, peers, out);
+        }
+    }
+
+    /// Tells peers of a new commit index that no append of this flush carried.
+    pub(crate) fn send_commits(&mut self, out: &mut Out<Raft>) {
+        let (term, commit) = (self.term, self.commit);
+        let State::Leader(leading) = &mut self.state else { return };
+        let mut peers = Vec::new();
+        for (peer, progress) in &mut leading.progress {
+            // A peer takes the commit index only as far as it has been sent entries.
+            let usable = commit.min(progress.next.prev());
+            if matches!(progress.flow, Flow::Replicate) && usable > progress.commit_sent {
+                progress.commit_sent = usable;
+                peers.push(*peer);
+            }
+        }
+        if let Some(to) = dest(peers) {
+            self.send_now(to, Message::Commit { term, commit }, Lane::Bulk, out);
+        }
+    }
+
+    pub(crate) fn send_heartbeats(&mut self, out: &mut Out<Raft>) {
+        let (term, commit) = (self.term, self.commit);
+        let State::Leader(leading) = &mut self.state else { return };
+        if !std::mem::take(&mut leading.heartbeat_due) {
+            return;
+        }
+        let round = leading.rounds.latest();
+        if let Some(to) = dest(leading.progress.keys().copied().collect()) {
+            self.send_now(to, Message::Heartbeat { term, commit, round }, Lane::Control, out);
+        }
+    }
+
+    pub(crate) fn on_appended(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        session: u64,
+        matched: Slot,
+        out: &mut Out<Raft>,
+    ) {
+        let last = self.log.last();
+        let Some(progress) = self.progress(from) else { return };
+        progress.contact = now.mono;
+        if progress.session != session || matched > last {
+            return;
+        }
+        let is_news = progress.acknowledged(matched);
+        match progress.flow {
+            Flow::Probe { .. } if is_news || matched == progress.matched => progress.replicate(),
+            Flow::Checkpoint(_) if is_news => self.finish_transfer(from, out),
+            _ => {}
+        }
+        if is_news {
+            self.try_commit();
+        }
+    }
+
+    pub(crate) fn on_rejected(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        session: u64,
+        prev: Slot,
+        (hint, hint_term): (Slot, u64),
+    ) {
+        let (meet, _) = self.log.highest_at_most(hint, hint_term);
+        let Some(progress) = self.progress(from) else { return };
+        progress.contact = now.mono;
+        // An answer to something older than what is known since says nothing.
+        let is_old = match progress.flow {
+            Flow::Probe { .. } => prev != progress.next.prev(),
+            Flow::Replicate => prev <= progress.matched,
+            Flow::Checkpoint(_) => true,
+        };
+        if progress.session != session || is_old {
+            return;
+        }
+        // Below its own log's base the leader cannot tell terms, and a checkpoint has to help.
+        let meet = if hint < meet { hint } else { meet };
+        progress.probe(meet.next().min(prev));
+    }
+
+    pub(crate) fn on_heartbeat_ack(&mut self, now: Now, from: NodeId, round: u64, out: &mut Out<Raft>) {
+        let Some(progress) = self.progress(from) else { return };
+        progress.contact = now.mono;
+        progress.round = progress.round.max(round);
+        if progress.heartbeat_answered() {
+            let next = progress.next;
+            self.ask_whether_lost(from, next, out);
+        }
+        self.answer_reads(out);
+    }
+
+    /// Sends an empty append behind those under way: if one of them is lost, this one is rejected.
+    fn ask_whether_lost(&self, peer: NodeId, next: Slot, out: &mut Out<Raft>) {
+        let prev = next.prev();
+        let Some(prev_term) = self.log.term_at(prev) else { return };
+        let (term, commit) = (self.term, self.commit);
+        let message = Message::Append { term, prev, prev_term, commit, entries: Vec::new() };
+        let to = consensus::Dest::Node(peer);
+        out.actions.push(Action::Send { to, message, after: WriteSeq::NONE, lane: Lane::Bulk });
+    }
+
+    pub(crate) fn on_unreachable(&mut self, peer: NodeId) {
+        if let Some(progress) = self.progress(peer)
+            && matches!(progress.flow, Flow::Replicate)
+        {
+            let next = progress.matched.next();
+            progress.probe(next);
+        }
+    }
+}

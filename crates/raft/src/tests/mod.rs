@@ -1,0 +1,6 @@
+//! Scenarios on a small deterministic cluster; the wider weather is the simulator's.
+
+mod election;
+mod machine;
+mod replication;
+mod world;

@@ -1,0 +1,337 @@
+//! A whole cluster in one value: machines, a bag of messages, a clock that stands still until it is moved.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::{
+    Action, CommittedEntry, Consensus, Event, Input, Out, Protocol, ReadLevel, Request, Role, Token,
+};
+use types::{Command, NodeId, Now, Rng, SessionId, Slot, Time, WallTime};
+
+use super::machine::{Held, Machine, commands, n};
+use crate::{Config, Message, Raft};
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    pub from: NodeId,
+    pub to: NodeId,
+    pub message: Message,
+}
+
+pub struct World {
+    pub machines: BTreeMap<NodeId, Machine>,
+    pub bag: VecDeque<Envelope>,
+    pub now: Time,
+    /// Links that lose everything, by direction.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    inputs: VecDeque<(NodeId, Input<Raft>)>,
+    tokens: u64,
+    boots: u64,
+    /// What was committed anywhere, by slot.
+    committed: BTreeMap<Slot, CommittedEntry>,
+    leaders: BTreeMap<u64, NodeId>,
+    /// The first promise that was broken.
+    pub violation: Option<String>,
+}
+
+impl World {
+    /// `nodes` replicas with default times, ids from 1.
+    pub fn new(nodes: u64) -> World {
+        World::with(nodes, |_| {})
+    }
+
+    pub fn with(nodes: u64, adjust: impl Fn(&mut Config)) -> World {
+        let mut world = World {
+            machines: BTreeMap::new(),
+            bag: VecDeque::new(),
+            now: Time(1),
+            cut: BTreeSet::new(),
+            inputs: VecDeque::new(),
+            tokens: 0,
+            boots: 100,
+            committed: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            violation: None,
+        };
+        for number in 1..=nodes {
+            let mut config = Config::new(n(number), (1..=nodes).map(NodeId));
+            adjust(&mut config);
+            let mut out = Out::default();
+            let machine = Machine::new(config, world.clock(), &mut out);
+            world.machines.insert(n(number), machine);
+            world.perform(n(number), out);
+        }
+        world
+    }
+
+    fn clock(&self) -> Now {
+        Now { mono: self.now, wall: WallTime((self.now.0 / 1_000_000) as i64) }
+    }
+
+    pub fn machine(&mut self, id: u64) -> &mut Machine {
+        self.machines.get_mut(&n(id)).expect("a node of this world")
+    }
+
+    pub fn raft(&self, id: u64) -> &Raft {
+        &self.machines[&n(id)].raft
+    }
+
+    pub fn role(&self, id: u64) -> Role {
+        self.raft(id).status().role
+    }
+
+    /// The leader of the latest term among those that are up, as a number.
+    pub fn leader(&self) -> Option<u64> {
+        let up = self.machines.iter().filter(|(_, machine)| machine.is_up);
+        let leaders = up.filter(|(_, machine)| machine.raft.status().role == Role::Leader);
+        leaders.max_by_key(|(_, machine)| machine.raft.status().epoch).map(|(id, _)| id.0)
+    }
+
+    // ---- inputs
+
+    /// One step and its flush.
+    pub fn step(&mut self, id: u64, input: Input<Raft>) {
+        let clock = self.clock();
+        let machine = self.machine(id);
+        if !machine.is_up {
+            return;
+        }
+        let mut out = Out::default();
+        machine.raft.step(clock, input, &mut out);
+        machine.raft.flush(clock, &mut out);
+        self.perform(n(id), out);
+        while let Some((id, input)) = self.inputs.pop_front() {
+            self.step(id.0, input);
+        }
+    }
+
+    pub fn request(&mut self, id: u64, request: Request) {
+        self.step(id, Input::Request(request));
+    }
+
+    /// Proposes one command with this text.
+    pub fn propose(&mut self, id: u64, text: &str) -> Token {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        self.request(id, Request::Propose { token, commands: vec![command(self.tokens, text)] });
+        token
+    }
+
+    pub fn read(&mut self, id: u64) -> Token {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        self.request(id, Request::Read { token, level: ReadLevel::ReadIndex });
+        token
+    }
+
+    pub fn timer(&mut self, id: u64) {
+        self.step(id, Input::Timer);
+    }
+
+    /// Moves the clock to the time-out of `id` and lets it happen, without delivering anything.
+    pub fn time_out(&mut self, id: u64) {
+        let deadline = self.raft(id).deadline().expect("a node that waits for something");
+        self.now = self.now.max(deadline);
+        self.timer(id);
+    }
+
+    /// Lets `id` win an election, if the others can be made to vote for it.
+    pub fn elect(&mut self, id: u64) {
+        // Long enough for everybody to have forgotten the last leader.
+        self.now = self.now + Duration::from_secs(1);
+        self.time_out(id);
+        self.deliver_all();
+    }
+
+    /// Moves the clock on, with every timer and message on the way.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.deliver_all();
+        while let Some((at, id)) = self.next_deadline().filter(|(at, _)| *at <= end) {
+            self.now = self.now.max(at);
+            self.timer(id.0);
+            self.deliver_all();
+        }
+        self.now = end;
+    }
+
+    fn next_deadline(&self) -> Option<(Time, NodeId)> {
+        let up = self.machines.iter().filter(|(_, machine)| machine.is_up);
+        up.filter_map(|(id, machine)| Some((machine.raft.deadline()?, *id))).min()
+    }
+
+    // ---- network
+
+    pub fn deliver_all(&mut self) {
+        for _ in 0..100_000 {
+            let Some(envelope) = self.bag.pop_front() else { return };
+            self.deliver(envelope);
+        }
+        panic!("messages never end");
+    }
+
+    pub fn deliver(&mut self, envelope: Envelope) {
+        let Envelope { from, to, message } = envelope;
+        if !self.cut.contains(&(from, to)) {
+            self.step(to.0, Input::Recv { from, message });
+        }
+    }
+
+    /// Takes the messages that match out of the bag.
+    pub fn take(&mut self, matches: impl Fn(&Envelope) -> bool) -> Vec<Envelope> {
+        let (taken, left) = std::mem::take(&mut self.bag).into_iter().partition(|it| matches(it));
+        self.bag = left;
+        taken.into()
+    }
+
+    pub fn isolate(&mut self, id: u64) {
+        for other in self.machines.keys().copied().filter(|other| *other != n(id)) {
+            self.cut.insert((n(id), other));
+            self.cut.insert((other, n(id)));
+        }
+    }
+
+    pub fn cut(&mut self, a: u64, b: u64) {
+        self.cut.extend([(n(a), n(b)), (n(b), n(a))]);
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    // ---- disks and crashes
+
+    /// Makes everything that `id` has written durable.
+    pub fn sync(&mut self, id: u64) {
+        if let Some(upto) = self.machine(id).disk.sync() {
+            self.durable(id, upto);
+        }
+    }
+
+    fn durable(&mut self, id: u64, upto: consensus::WriteSeq) {
+        let released: Vec<Held> = self.machine(id).gates.open(upto).collect();
+        for held in released {
+            self.release(n(id), held);
+        }
+        self.step(id, Input::Durable { upto });
+    }
+
+    pub fn crash(&mut self, id: u64) {
+        self.machine(id).crash();
+    }
+
+    pub fn restart(&mut self, id: u64) {
+        self.boots += 1;
+        let (boots, clock) = (self.boots, self.clock());
+        let mut out = Out::default();
+        self.machine(id).restart(boots, clock, &mut out);
+        self.perform(n(id), out);
+    }
+
+    // ---- outputs
+
+    fn perform(&mut self, id: NodeId, out: Out<Raft>) {
+        for action in out.actions {
+            self.perform_one(id, action);
+        }
+        let machine = &self.machines[&id];
+        if let Err(broken) = machine.raft.check_invariants() {
+            self.violation.get_or_insert(format!("{id:?}: {broken}"));
+        }
+        let status = machine.raft.status();
+        if status.role == Role::Leader {
+            let first = *self.leaders.entry(status.epoch.number).or_insert(id);
+            if first != id {
+                self.violation.get_or_insert(format!("{first:?} and {id:?} lead {:?}", status.epoch));
+            }
+        }
+        if self.machines[&id].disk_is_fast {
+            self.sync(id.0);
+        }
+    }
+
+    fn perform_one(&mut self, id: NodeId, action: Action<Raft>) {
+        let machine = self.machine(id.0);
+        match action {
+            Action::Persist { seq, ops } => machine.disk.pending.push_back((seq, ops)),
+            Action::Send { to, message, after, .. } => {
+                if let Some(held) = machine.gates.admit(after, Held::Send(to, message)) {
+                    self.release(id, held);
+                }
+            }
+            Action::Event { event, after } => {
+                if let Some(held) = machine.gates.admit(after, Held::Event(event)) {
+                    self.release(id, held);
+                }
+            }
+            Action::ReadLog { first, last, bytes_max } => {
+                let answer = machine.read_log(first, last, bytes_max);
+                self.inputs.push_back((id, answer));
+            }
+        }
+    }
+
+    fn release(&mut self, id: NodeId, held: Held) {
+        match held {
+            Held::Send(to, message) => {
+                let envelope = |to: &NodeId| Envelope { from: id, to: *to, message: message.clone() };
+                self.bag.extend(to.nodes().iter().map(envelope));
+            }
+            Held::Event(event) => {
+                self.judge(id, &event);
+                let answers = self.machine(id.0).obey(event);
+                self.inputs.extend(answers.into_iter().map(|input| (id, input)));
+            }
+        }
+    }
+
+    /// All replicas commit the same entries.
+    fn judge(&mut self, id: NodeId, event: &Event) {
+        let Event::Committed { first, entries } = event else { return };
+        for (slot, entry) in (first.0..).map(Slot).zip(entries) {
+            let agreed = self.committed.entry(slot).or_insert_with(|| entry.clone());
+            if agreed != entry {
+                let broken = format!("{id:?} commits {entry:?} at {slot:?}, elsewhere {agreed:?}");
+                self.violation.get_or_insert(broken);
+            }
+        }
+    }
+
+    // ---- claims
+
+    pub fn assert_sound(&self) {
+        assert_eq!(self.violation, None);
+    }
+
+    /// The commands that `id` has applied, in order.
+    pub fn applied(&self, id: u64) -> Vec<String> {
+        self.machines[&n(id)].state.iter().flat_map(|it| commands(&it.entry)).collect()
+    }
+
+    /// The answer to a read, or the refusal of an attempt.
+    pub fn answer(&self, id: u64, wanted: Token) -> Option<&Event> {
+        self.machines[&n(id)].events.iter().find(|event| match event {
+            Event::ReadReady { token, .. } | Event::Refused { token, .. } => *token == wanted,
+            _ => false,
+        })
+    }
+
+    /// The terms of the log of `id`, slot by slot from the first one it still has.
+    pub fn terms(&self, id: u64) -> Vec<u64> {
+        let log = &self.raft(id).log;
+        (log.first().0..=log.last().0).filter_map(|slot| log.term_at(Slot(slot))).collect()
+    }
+
+    /// Picks one of the messages on their way.
+    pub fn pick_message(&mut self, rng: &mut Rng) -> Option<Envelope> {
+        let at = rng.below(self.bag.len() as u64) as usize;
+        self.bag.remove(at)
+    }
+}
+
+pub fn command(number: u64, text: &str) -> Command {
+    let body = Bytes::copy_from_slice(text.as_bytes());
+    Command { session: SessionId(1), number, acked_below: 0, body }
+}
