@@ -203,6 +203,12 @@ impl Submitter {
         self.writes.remove(&number).map(|write| write.ticket)
     }
 
+    /// Nobody wants the outcome of a command any more: it is not attempted again, although an attempt that is
+    /// under way may still execute.
+    pub fn abandon(&mut self, ticket: u64) {
+        self.writes.retain(|_, write| write.ticket != ticket);
+    }
+
     /// The state machine refused a command because its session is not open (never opened, or expired).
     /// If the session is ours, everything outstanding starts again under a session of its own.
     pub fn session_missing(&mut self, session: SessionId) {

@@ -97,6 +97,11 @@ impl Lessor {
         self.leases.get(&id).map(|lease| lease.expires_at.since(now))
     }
 
+    /// The time to live that a lease was granted, in seconds; `None` if it is unknown.
+    pub fn granted_seconds(&self, id: LeaseId) -> Option<i64> {
+        self.leases.get(&id).map(|lease| lease.ttl_seconds)
+    }
+
     /// Up to `max` leases that have run out and were not reported lately, the longest overdue first.
     pub fn expired(&mut self, now: Time, max: usize) -> Vec<LeaseId> {
         let over: Vec<(Time, LeaseId)> =
