@@ -1,29 +1,44 @@
 //! The state machine: committed entries in, one atomic engine write out.
+//!
+//! ```text
+//!   open ──▶ applied slot ──▶ apply ──▶ apply ──▶ …          install: another state takes the place of this one
+//!              │                                               │ a crash in the middle
+//!              └── 0 if fresh, or incomplete ◀─────────────────┘
+//! ```
+//!
+//! Promises:
+//! - K1  A group of entries is visible and kept wholly or not at all, together with its slot.
+//! - K2  Same entries, same bytes: neither the grouping nor a restart changes the state or an answer.
+//! - K3  No committed bytes make `apply` panic or fail; only the engine can make it fail.
+//! - K4  A state that is being replaced is never served half.
 
 use bytes::Bytes;
-use storage::{Engine, EngineError};
+use storage::{Engine, EngineError, View};
 use types::{Epoch, SessionId, Slot};
 
+use crate::checkpoint::install;
+use crate::group::Group;
+use crate::layout::SPACES;
+use crate::meta::Meta;
+use crate::session::Sessions;
+use crate::store::Store;
 use crate::{CheckpointWriter, Event, InstallError, KvError, LeaseId, Reader, Response, Revision};
 
 /// The replicated store on an engine.
 #[derive(Debug)]
 pub struct Kv<E: Engine> {
     engine: E,
+    reader: Reader<E>,
+    meta: Meta,
+    sessions: Sessions,
 }
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenKvError {
-    /// The engine failed.
+    /// The engine cannot be read, or what it holds cannot be decoded.
     #[error("cannot read the state")]
     Engine(#[from] EngineError),
-    /// A record cannot be decoded: damage below the engine's own checks, or a newer format.
-    #[error("the {what} record of the state cannot be decoded")]
-    Undecodable {
-        /// Which record.
-        what: &'static str,
-    },
 }
 
 /// What became of one group of entries.
@@ -100,31 +115,42 @@ pub enum LeaseChange {
     },
 }
 
-// Signatures first, so that drivers can be written against them.
-#[allow(unused_variables, clippy::todo, dead_code)]
 impl<E: Engine> Kv<E> {
     /// Opens the store that `engine` holds; an empty engine is a fresh store at revision 1.
     ///
     /// # Errors
-    /// [`OpenKvError`] if the state cannot be read.
+    /// [`OpenKvError`] if the state cannot be read or decoded.
     pub fn open(engine: E) -> Result<Kv<E>, OpenKvError> {
-        todo!()
+        let view = engine.view();
+        let meta = match Meta::load(&view)? {
+            Some(meta) => meta,
+            None if is_empty(&view)? => Meta::fresh(),
+            // The engine was being cleared, and the mark that said so went first.
+            None => Meta::incomplete(),
+        };
+        if !meta.complete {
+            install::start_over(&engine)?;
+        }
+        let store = Store::new(engine.view());
+        let sessions = Sessions::load(&store)?;
+        let reader = Reader::new(engine.clone());
+        Ok(Kv { engine, reader, meta, sessions })
     }
 
     /// The last applied slot and its entry's epoch; zero if the store is fresh or incomplete.
     pub fn applied(&self) -> (Slot, Epoch) {
-        todo!()
+        (self.meta.applied, self.meta.epoch)
     }
 
     /// Whether a crash interrupted [`install`](Kv::install): the state is empty, is not served, and waits for
     /// a checkpoint (or for the whole log from slot 1).
     pub fn is_incomplete(&self) -> bool {
-        todo!()
+        !self.meta.complete
     }
 
     /// The store revision.
     pub fn revision(&self) -> Revision {
-        todo!()
+        self.meta.revision
     }
 
     /// Applies consecutive committed entries, the first at slot `first`, which must be the slot after
@@ -138,12 +164,23 @@ impl<E: Engine> Kv<E> {
         first: Slot,
         entries: &[(Epoch, Option<Bytes>)],
     ) -> Result<ApplyOutput, EngineError> {
-        todo!()
+        assert_eq!(first, self.meta.applied.next(), "entries are applied in slot order, without gaps");
+        if entries.is_empty() {
+            return Ok(ApplyOutput::default());
+        }
+        let mut group = Group::new(Store::new(self.engine.view()), self.meta.clone(), &mut self.sessions);
+        for (epoch, payload) in entries {
+            group.entry(*epoch, payload.clone())?;
+        }
+        let (meta, batch, output) = group.finish();
+        self.reader.publish(|| self.engine.write(batch))?;
+        self.meta = meta;
+        Ok(output)
     }
 
     /// A handle for reading, clonable and usable from any thread.
     pub fn reader(&self) -> Reader<E> {
-        todo!()
+        self.reader.clone()
     }
 
     /// A digest of the whole state, the same on every replica at the same slot. Reads everything.
@@ -151,7 +188,7 @@ impl<E: Engine> Kv<E> {
     /// # Errors
     /// [`EngineError`] if the state cannot be read.
     pub fn digest(&self) -> Result<u128, EngineError> {
-        todo!()
+        crate::checkpoint::digest(&self.engine.view())
     }
 
     /// A checkpoint of the state as it is now, to be sent in chunks while writes go on.
@@ -159,7 +196,7 @@ impl<E: Engine> Kv<E> {
     /// # Errors
     /// [`EngineError`] if the state cannot be read.
     pub fn checkpoint(&self) -> Result<CheckpointWriter<E::View>, EngineError> {
-        todo!()
+        CheckpointWriter::new(self.engine.view())
     }
 
     /// Puts a staged checkpoint in the place of the state, durably. `read` returns the staged chunk of an index,
@@ -172,8 +209,24 @@ impl<E: Engine> Kv<E> {
     pub fn install(
         &mut self,
         expected: (Slot, Epoch),
-        read: impl FnMut(u64) -> Option<Bytes>,
+        mut read: impl FnMut(u64) -> Option<Bytes>,
     ) -> Result<(), InstallError> {
-        todo!()
+        install::verify(expected, &mut read)?;
+        self.reader.publish(|| install::replace(&self.engine, &mut read))?;
+        let store = Store::new(self.engine.view());
+        self.meta = Meta::load(&self.engine.view())?.unwrap_or_else(Meta::fresh);
+        self.sessions = Sessions::load(&store)?;
+        Ok(())
     }
+}
+
+/// Whether nothing was ever written.
+fn is_empty(view: &impl View) -> Result<bool, EngineError> {
+    let store = Store::new(view.clone());
+    for space in SPACES {
+        if store.scan_all(space).next().transpose()?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

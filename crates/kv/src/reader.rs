@@ -1,16 +1,38 @@
 //! Reads of the latest applied state, from any thread, while entries are being applied.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use bytes::Bytes;
 use storage::{Engine, EngineError};
+use types::{Epoch, Slot, Wire};
 
+use crate::layout::{MEMBERS, undecodable};
+use crate::meta::Meta;
+use crate::store::Store;
+use crate::write::Writer;
 use crate::{
-    KvError, LeaseId, Member, RangeRequest, RangeResponse, Revision, RevisionEvents, TxnRequest, TxnResponse,
+    KeyRange, KvError, LeaseId, Member, RangeRequest, RangeResponse, Revision, RevisionEvents, TxnRequest,
+    TxnResponse, history, is_read_only, lease, range, txn,
 };
 
-/// Reads the store. Every call sees one consistent revision.
-#[derive(Clone, Debug)]
+/// Reads the store. Every call sees one consistent revision: the latest applied one.
+#[derive(Clone)]
 pub struct Reader<E: Engine> {
+    shared: Arc<Shared<E>>,
+}
+
+struct Shared<E: Engine> {
     engine: E,
+    /// The latest state, made by the first read that wants it and dropped by the next write, so that a view
+    /// costs nothing while nobody reads and little while nobody writes.
+    latest: Mutex<Option<Arc<Snapshot<E::View>>>>,
+}
+
+/// One consistent state.
+struct Snapshot<V> {
+    meta: Meta,
+    store: Store<V>,
 }
 
 /// Why a read failed.
@@ -61,24 +83,46 @@ pub struct LeaseInfo {
     pub keys: Vec<Bytes>,
 }
 
-// Signatures first, so that front-ends can be written against them.
-#[allow(unused_variables, clippy::todo, dead_code)]
+impl<E: Engine> fmt::Debug for Reader<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
 impl<E: Engine> Reader<E> {
+    pub(crate) fn new(engine: E) -> Reader<E> {
+        Reader { shared: Arc::new(Shared { engine, latest: Mutex::new(None) }) }
+    }
+
+    /// Runs a write of the engine: reads that begin after it see its result.
+    pub(crate) fn publish<T>(&self, write: impl FnOnce() -> T) -> T {
+        // Before, so that no idle view burdens the write; after, because a read may have come in between.
+        *self.lock() = None;
+        let result = write();
+        *self.lock() = None;
+        result
+    }
+
     /// Serves a range; returns the current revision (not the one read at) and the answer.
     ///
     /// # Errors
     /// [`ReadError`]; the request's own faults are `ReadError::Kv`.
     pub fn range(&self, request: &RangeRequest) -> Result<(Revision, RangeResponse), ReadError> {
-        todo!()
+        let Snapshot { meta, store } = &*self.snapshot()?;
+        Ok((meta.revision, range::range(store, meta.revision, meta.compacted, request)?))
     }
 
-    /// Serves a transaction for which [`crate::is_read_only`] holds. It must have passed
-    /// [`crate::validate_txn`].
+    /// Serves a transaction for which [`is_read_only`] holds (anything else is the caller's bug). It must have
+    /// passed [`crate::validate_txn`].
     ///
     /// # Errors
     /// [`ReadError`] as for `range`.
     pub fn txn(&self, request: &TxnRequest) -> Result<(Revision, TxnResponse), ReadError> {
-        todo!()
+        assert!(is_read_only(request), "a transaction that writes goes through the log");
+        let Snapshot { meta, store } = &*self.snapshot()?;
+        let mut scratch = store.clone();
+        let mut writer = Writer::new(&mut scratch, meta.revision);
+        Ok((meta.revision, txn::run_txn(&mut writer, meta.compacted, request)??))
     }
 
     /// Reads the events of keys in a range (as in [`RangeRequest`]) with revisions `from..=upto`, `prev_kv`
@@ -95,7 +139,13 @@ impl<E: Engine> Reader<E> {
         upto: Revision,
         limit: usize,
     ) -> Result<EventsPage, EventsError> {
-        todo!()
+        let Snapshot { meta, store } = &*self.snapshot()?;
+        if from < meta.compacted {
+            return Err(EventsError::Compacted { asked: from, compacted: meta.compacted });
+        }
+        let keys = KeyRange::new(&Bytes::copy_from_slice(key), &Bytes::copy_from_slice(range_end));
+        let upto = upto.min(meta.revision);
+        Ok(history::events(store, meta.compacted, &keys, (from, upto), limit).map_err(ReadError::from)?)
     }
 
     /// The current revision.
@@ -103,26 +153,57 @@ impl<E: Engine> Reader<E> {
     /// # Errors
     /// [`ReadError`]; likewise below.
     pub fn revision(&self) -> Result<Revision, ReadError> {
-        todo!()
+        Ok(self.snapshot()?.meta.revision)
     }
 
     /// The compacted revision: the lowest one that can be read; -1 before the first compaction.
     pub fn compact_revision(&self) -> Result<Revision, ReadError> {
-        todo!()
+        Ok(self.snapshot()?.meta.compacted)
+    }
+
+    /// The last applied slot and its entry's epoch.
+    pub fn applied(&self) -> Result<(Slot, Epoch), ReadError> {
+        let snapshot = self.snapshot()?;
+        Ok((snapshot.meta.applied, snapshot.meta.epoch))
     }
 
     /// A lease and its keys, or `None` if there is no such lease.
     pub fn lease(&self, id: LeaseId) -> Result<Option<LeaseInfo>, ReadError> {
-        todo!()
+        Ok(lease::info(&self.snapshot()?.store, id)?)
     }
 
     /// Every lease with its granted time to live in seconds, ascending.
     pub fn leases(&self) -> Result<Vec<(LeaseId, i64)>, ReadError> {
-        todo!()
+        Ok(lease::all(&self.snapshot()?.store)?)
     }
 
     /// Every published member, ascending by id.
     pub fn members(&self) -> Result<Vec<Member>, ReadError> {
-        todo!()
+        let snapshot = self.snapshot()?;
+        let members = snapshot
+            .store
+            .scan_all(MEMBERS)
+            .map(|row| Member::from_bytes(row?.1).map_err(|_| undecodable("member")));
+        Ok(members.collect::<Result<_, EngineError>>()?)
+    }
+
+    fn snapshot(&self) -> Result<Arc<Snapshot<E::View>>, ReadError> {
+        // Held while the view is made: `publish` must not slip in between making and keeping it.
+        let mut latest = self.lock();
+        if let Some(snapshot) = &*latest {
+            return Ok(snapshot.clone());
+        }
+        let view = self.shared.engine.view();
+        let meta = Meta::load(&view)?.unwrap_or_else(Meta::fresh);
+        if !meta.complete {
+            return Err(ReadError::Incomplete);
+        }
+        let snapshot = Arc::new(Snapshot { meta, store: Store::new(view) });
+        *latest = Some(snapshot.clone());
+        Ok(snapshot)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Snapshot<E::View>>>> {
+        self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,0 +1,97 @@
+//! Cutting a state into chunks.
+
+use bytes::Bytes;
+use storage::{EngineError, Space, View};
+use types::{Epoch, Slot, Wire};
+
+use super::{FORMAT, MAGIC, Row, Tally, rows_after};
+use crate::meta::Meta;
+
+/// A chunk ends with the record that reaches this many bytes; one longer record makes it longer.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Cuts an unchanging view of the state into chunks.
+#[derive(Debug)]
+pub struct CheckpointWriter<V: View> {
+    view: V,
+    at: (Slot, Epoch),
+    /// Where each chunk starts, as far as that is known: any of these can be made.
+    starts: Vec<Position>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Position {
+    after: Option<(Space, Bytes)>,
+    tally: Tally,
+}
+
+impl<V: View> CheckpointWriter<V> {
+    pub(crate) fn new(view: V) -> Result<CheckpointWriter<V>, EngineError> {
+        let refusal =
+            |reason: &str| EngineError { operation: "make a checkpoint", reason: reason.to_owned() };
+        let meta = Meta::load(&view)?.ok_or_else(|| refusal("nothing was ever applied"))?;
+        if !meta.complete {
+            return Err(refusal("the state is incomplete"));
+        }
+        Ok(CheckpointWriter { view, at: (meta.applied, meta.epoch), starts: vec![Position::default()] })
+    }
+
+    /// The last slot whose effect the checkpoint holds, and the epoch of that slot's entry.
+    pub fn at(&self) -> (Slot, Epoch) {
+        self.at
+    }
+
+    /// Returns chunk `index` and whether it is the last. The first time chunks must be asked for in order;
+    /// any earlier chunk may be asked for again. `None` if `index` is out of that order.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the state cannot be read.
+    pub fn chunk(&mut self, index: u64) -> Result<Option<(Bytes, bool)>, EngineError> {
+        let Some(start) = usize::try_from(index).ok().and_then(|index| self.starts.get(index)) else {
+            return Ok(None);
+        };
+        let (chunk, end) = self.cut(index, start.clone())?;
+        let last = end.is_none();
+        if let Some(end) = end
+            && index + 1 == self.starts.len() as u64
+        {
+            self.starts.push(end);
+        }
+        Ok(Some((chunk, last)))
+    }
+
+    /// Makes the chunk that begins at a position, and finds where the next one begins unless it is the last.
+    fn cut(&self, index: u64, from: Position) -> Result<(Bytes, Option<Position>), EngineError> {
+        let Position { after, mut tally } = from;
+        let mut rows = rows_after(&self.view, after.clone());
+        let (mut records, mut count, mut end) = (Vec::with_capacity(CHUNK_BYTES), 0u32, after);
+        let last = loop {
+            if records.len() >= CHUNK_BYTES {
+                break rows.next().transpose()?.is_none();
+            }
+            let Some(row) = rows.next().transpose()? else { break true };
+            encode_row(&row, &mut records);
+            tally.add(&row);
+            count += 1;
+            end = Some((row.0, row.1));
+        };
+        let mut out = Vec::with_capacity(records.len() + 64);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&[FORMAT, u8::from(last)]);
+        index.encode(&mut out);
+        count.encode(&mut out);
+        out.append(&mut records);
+        if last {
+            tally.records.encode(&mut out);
+            tally.digest.finish128().encode(&mut out);
+        }
+        crc32c::crc32c(&out).encode(&mut out);
+        Ok((Bytes::from(out), (!last).then_some(Position { after: end, tally })))
+    }
+}
+
+fn encode_row((space, key, value): &Row, out: &mut Vec<u8>) {
+    out.push(space.0);
+    key.encode(out);
+    value.encode(out);
+}
