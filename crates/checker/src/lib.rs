@@ -5,6 +5,7 @@ mod history;
 mod linearizable;
 mod lower;
 mod model;
+mod revisions;
 mod verdict;
 
 pub use agreement::Agreement;
@@ -13,4 +14,5 @@ pub use history::{
     ReadHistoryError, Revision, Step, Txn,
 };
 pub use linearizable::{STEPS_DEFAULT, check_linearizable};
+pub use revisions::check_revisions;
 pub use verdict::{Verdict, Violation};

@@ -101,12 +101,12 @@ impl LowAnswer {
     /// Every item that the answer shows, with its key where the step names none.
     pub fn items<'a>(&'a self, steps: &'a [LowStep]) -> impl Iterator<Item = (Key, LowItem)> + 'a {
         steps.iter().zip(&self.found).flat_map(|(step, found)| {
-            let (one, many): (Option<(Key, LowItem)>, &[(Key, LowItem)]) = match (step, found) {
-                (LowStep::Get(key), LowFound::Get(Some(item))) => (Some((*key, *item)), &[]),
-                (_, LowFound::Range(items)) => (None, items),
-                _ => (None, &[]),
+            let (one, many) = match (step, found) {
+                (LowStep::Get(key), LowFound::Get(Some(item))) => (Some((*key, *item)), None),
+                (_, LowFound::Range(items)) => (None, Some(items)),
+                _ => (None, None),
             };
-            one.into_iter().chain(many.iter().copied())
+            one.into_iter().chain(many.into_iter().flatten().copied())
         })
     }
 }
@@ -147,6 +147,15 @@ impl LowOp {
         };
         let then = then.then_some(&self.then).into_iter().flatten();
         then.chain(otherwise.then_some(&self.otherwise).into_iter().flatten())
+    }
+
+    /// Every key that it may have looked at or written.
+    pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        let steps = self.possible_steps().flat_map(|step| match step {
+            LowStep::Get(key) | LowStep::Put(key, _) | LowStep::Delete(key) => *key..*key + 1,
+            LowStep::Range(from, to) => *from..*to,
+        });
+        self.tests.iter().map(LowTest::key).chain(steps)
     }
 
     /// The keys that it may have written.
@@ -273,7 +282,7 @@ impl<'h> Lowered<'h> {
     /// A search may assume that such ops take effect in the order in which they were invoked: in any order of
     /// all operations, exchanging two of them to that end keeps every answer and every real-time constraint.
     pub fn twins(&self, mentioned: &[bool]) -> Vec<Option<usize>> {
-        let mut last: BTreeMap<(&[LowTest], Vec<LowStep>, Vec<LowStep>), usize> = BTreeMap::new();
+        let mut last = BTreeMap::new();
         let blur = |steps: &[LowStep]| steps.iter().map(|step| blurred(*step, mentioned)).collect::<Vec<_>>();
         let mut twins = vec![None; self.ops.len()];
         let mut unanswered: Vec<usize> =

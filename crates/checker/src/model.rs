@@ -37,7 +37,8 @@ impl Slot {
         self.value != 0
     }
 
-    fn put(self, value: Value, revision: Revision) -> Slot {
+    /// The slot after a put.
+    pub fn put(self, value: Value, revision: Revision) -> Slot {
         let create_revision = if self.exists() { self.create_revision } else { revision };
         Slot { value, version: self.version + 1, mod_revision: revision, create_revision }
     }

@@ -4,13 +4,13 @@
 //! parts. A transaction ties its keys together, and a range all keys inside it.
 
 use crate::Level;
-use crate::lower::{Key, LowOp, LowStep, Lowered};
+use crate::lower::{Key, LowOp, Lowered};
 
 /// The ops of each partition, in the order in which they were lowered.
 pub(super) fn partitions(lowered: &Lowered<'_>) -> Vec<Vec<usize>> {
     let mut parts = Parts { parent: (0..lowered.keys.len() as Key).collect() };
     for op in lowered.ops.iter().filter(is_placed) {
-        let mut keys = keys(op);
+        let mut keys = op.keys();
         if let Some(first) = keys.next() {
             keys.for_each(|key| parts.join(first, key));
         }
@@ -18,7 +18,7 @@ pub(super) fn partitions(lowered: &Lowered<'_>) -> Vec<Vec<usize>> {
     let mut partitions = vec![Vec::new(); lowered.keys.len()];
     for (index, op) in lowered.ops.iter().enumerate().filter(|(_, op)| is_placed(op)) {
         // An op without keys is a range over keys that never existed; lowering has checked that it is empty.
-        if let Some(key) = keys(op).next() {
+        if let Some(key) = op.keys().next() {
             partitions[parts.root(key) as usize].push(index);
         }
     }
@@ -31,18 +31,9 @@ fn is_placed(op: &&LowOp) -> bool {
     op.level == Level::Linearizable
 }
 
-/// Every key that `op` may have looked at or written.
-pub(super) fn keys(op: &LowOp) -> impl Iterator<Item = Key> + '_ {
-    let steps = op.possible_steps().flat_map(|step| match step {
-        LowStep::Get(key) | LowStep::Put(key, _) | LowStep::Delete(key) => *key..*key + 1,
-        LowStep::Range(from, to) => *from..*to,
-    });
-    op.tests.iter().map(|test| test.key()).chain(steps)
-}
-
 /// The keys of a partition, for a report.
 pub(super) fn keys_text(lowered: &Lowered<'_>, partition: &[usize]) -> String {
-    let mut all: Vec<Key> = partition.iter().flat_map(|index| keys(&lowered.ops[*index])).collect();
+    let mut all: Vec<Key> = partition.iter().flat_map(|index| lowered.ops[*index].keys()).collect();
     all.sort_unstable();
     all.dedup();
     match all[..] {

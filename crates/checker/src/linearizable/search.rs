@@ -317,7 +317,7 @@ impl<'a> Search<'a> {
 
     /// Who wrote last to a key that `op` looks at, in the order so far.
     fn last_writer(&self, op: &LowOp) -> Option<OpId> {
-        let keys: BTreeSet<_> = super::partition::keys(op).collect();
+        let keys: BTreeSet<_> = op.keys().collect();
         let writes = |placed: &&Placed| {
             let op = &self.lowered.ops[placed.op];
             !op.is_read() && op.written_keys().any(|key| keys.contains(&key))
