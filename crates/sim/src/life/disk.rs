@@ -1,0 +1,105 @@
+//! The node's disk: one FIFO of writes, merged while an earlier sync is under way.
+
+use consensus::{Input, StoreOp, WriteSeq};
+use storage::{LogOp, ReadLogError};
+use trace::{Details, Kind};
+use types::{Slot, Wire};
+
+use super::{DiskJob, Held, Incoming, Life};
+use crate::schedule::CrashPoint;
+use crate::shared::{Shared, Stop, Work};
+use crate::subject::Subject;
+
+impl<P: Subject> Life<P> {
+    /// Writes everything that waits, and begins to sync it, unless a sync is under way.
+    pub(super) fn start_disk(&mut self, shared: &mut Shared) -> Result<(), Stop> {
+        if !self.disk_busy.is_empty() || self.disk_queue.is_empty() {
+            return Ok(());
+        }
+        self.disk_busy = self.disk_queue.drain(..).collect();
+        let writes = self.disk_busy.iter().any(|job| matches!(job, DiskJob::Write { .. }));
+        if writes {
+            self.crash_point(CrashPoint::Write)?;
+            self.write(shared)?;
+            self.crash_point(CrashPoint::Sync)?;
+        }
+        let pace = shared.setup.pace.sync;
+        let after = if writes { self.latency(pace, 1, shared) + self.extra_sync } else { pace.0 };
+        self.later(after, Work::Disk, shared);
+        Ok(())
+    }
+
+    fn write(&mut self, shared: &mut Shared) -> Result<(), Stop> {
+        if self.armed == Some(CrashPoint::Disk) {
+            self.disk.crash_at(self.disk.operations() + 1 + shared.now().0 % 4);
+        }
+        for job in &self.disk_busy {
+            let DiskJob::Write { ops, .. } = job else { continue };
+            // The shadow first: a write that fails half-way may still be found after the crash.
+            shared.oracle.appended(self.id, ops.clone());
+            self.log.append(ops).map_err(|_| Stop::Crash("failed write"))?;
+            shared.record(self.id, self.cause, Kind::DiskWrite, || {
+                Details::none().field("ops", ops.len() as u64)
+            });
+        }
+        Ok(())
+    }
+
+    /// The sync is over: everything written is durable, and what waited for it goes its way.
+    pub(super) fn disk_done(&mut self, shared: &mut Shared) -> Result<(), Stop> {
+        let jobs = std::mem::take(&mut self.disk_busy);
+        let written = jobs.iter().filter_map(|job| match job {
+            DiskJob::Write { seq, .. } => Some(*seq),
+            DiskJob::Read { .. } => None,
+        });
+        if let Some(upto) = written.max() {
+            self.log.sync().map_err(|_| Stop::Crash("failed sync"))?;
+            shared.oracle.synced(self.id);
+            shared.counters.syncs += 1;
+            self.crash_point(CrashPoint::Synced)?;
+            self.durable(upto, shared)?;
+        }
+        for job in jobs {
+            if let DiskJob::Read { first, last, bytes_max } = job {
+                self.read_log(first, last, bytes_max, shared)?;
+            }
+        }
+        self.start_disk(shared)
+    }
+
+    fn durable(&mut self, upto: WriteSeq, shared: &mut Shared) -> Result<(), Stop> {
+        shared.note(2, self.id, upto.0);
+        self.cause =
+            shared.record(self.id, self.cause, Kind::DiskDone, || Details::none().field("write", upto.0));
+        let free: Vec<Held<P>> = self.gates.open(upto).collect();
+        for held in free {
+            self.release(held, shared)?;
+        }
+        self.take(Incoming::Input(Input::Durable { upto }), shared);
+        Ok(())
+    }
+
+    fn read_log(&mut self, first: Slot, last: Slot, bytes_max: u64, shared: &mut Shared) -> Result<(), Stop> {
+        let records = match self.log.read(first, last, bytes_max) {
+            Ok(records) => records,
+            // Compacted or truncated meanwhile.
+            Err(ReadLogError::Missing { .. } | ReadLogError::Damaged { .. }) => Vec::new(),
+            Err(ReadLogError::Disk(_)) => return Err(Stop::Crash("failed read")),
+        };
+        let records = records.into_iter().map(P::Record::from_bytes).collect::<Result<_, _>>();
+        let records = records.map_err(|error| Stop::broken("records can be decoded", error.to_string()))?;
+        self.take(Incoming::Input(Input::LogRead { first, records }), shared);
+        Ok(())
+    }
+}
+
+/// A change to the durable store, with its values encoded.
+pub(super) fn encode<P: Subject>(op: &StoreOp<P>) -> LogOp {
+    match op {
+        StoreOp::SetMeta(meta) => LogOp::SetMeta(meta.to_bytes()),
+        StoreOp::Put(slot, record) => LogOp::Put(*slot, record.to_bytes()),
+        StoreOp::TruncateFrom(slot) => LogOp::TruncateFrom(*slot),
+        StoreOp::CompactTo(slot) => LogOp::CompactTo(*slot),
+        StoreOp::ResetTo { at } => LogOp::ResetTo { at: *at },
+    }
+}

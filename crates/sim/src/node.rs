@@ -1,0 +1,263 @@
+//! A node: what survives its crashes, and its current life if it has one.
+
+use std::time::Duration;
+
+use consensus::{Recovered, Role, Submitter, SubmitterConfig};
+use kv::Kv;
+use storage::{Disk, Identity, Log, LogOptions, MemEngine, Recovery, SimDisk};
+use trace::{Details, Kind, Stamp};
+use types::{NodeId, Rng, SessionId, Slot, SlotState, Time, Wire};
+
+use crate::keys::{self, Purpose};
+use crate::life::{Birth, Life};
+use crate::options::{Mutation, Options};
+use crate::schedule::CrashPoint;
+use crate::shared::{Coming, Shared, Stop, Work};
+use crate::subject::Subject;
+
+/// A machine with a disk, on which a process runs now and then.
+pub(crate) struct Node<P: Subject> {
+    pub(crate) id: NodeId,
+    pub(crate) life: Option<Life<P>>,
+    disk: SimDisk,
+    engine: MemEngine,
+    lives: u64,
+    /// Which planned start is the valid one; a later plan replaces an earlier one.
+    restart: u64,
+    /// How long it stays down after the next crash.
+    pub(crate) down_for: Duration,
+    /// Until when it stands still.
+    pub(crate) paused_until: Option<Time>,
+    /// Bits to flip before the next start.
+    pub(crate) rot: u32,
+    /// Bits have flipped at some time, so recovery may find damage.
+    rotten: bool,
+    /// Bits have flipped, and it has not recovered from that yet.
+    impaired: bool,
+    /// It cannot start any more, and a person would have to replace it.
+    pub(crate) lost: bool,
+    /// It crashes again in its next recovery.
+    pub(crate) dies_in_recovery: bool,
+    pub(crate) wall_skew_ms: i64,
+    pub(crate) extra_sync: Duration,
+    pub(crate) extra_apply: Duration,
+}
+
+/// The id of every simulated cluster.
+const CLUSTER: u64 = 0xa17;
+/// An armed crash that finds no occasion happens anyway after this long.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+impl<P: Subject> Node<P> {
+    pub(crate) fn new(id: NodeId, shared: &Shared) -> Node<P> {
+        let mut rng = keys::rng(shared.seed, Purpose::Node, [id.0, 0, 0]);
+        let skew = shared.setup.pace.skew.as_millis() as u64;
+        Node {
+            id,
+            life: None,
+            disk: SimDisk::default(),
+            engine: MemEngine::default(),
+            lives: 0,
+            restart: 0,
+            down_for: Duration::ZERO,
+            paused_until: None,
+            rot: 0,
+            rotten: false,
+            impaired: false,
+            lost: false,
+            dies_in_recovery: false,
+            wall_skew_ms: rng.between(0, 2 * skew) as i64 - skew as i64,
+            extra_sync: Duration::ZERO,
+            extra_apply: Duration::ZERO,
+        }
+    }
+
+    /// Plans a start; an earlier plan is void.
+    pub(crate) fn plan_start(&mut self, after: Duration, shared: &mut Shared) {
+        self.restart += 1;
+        let at = shared.now() + after;
+        shared.queue.at(at, Coming::Start { node: self.id, restart: self.restart });
+    }
+
+    /// No planned start happens any more.
+    pub(crate) fn stays_down(&mut self) {
+        self.restart += 1;
+    }
+
+    /// Starts, if this is the latest plan: opens the disk and recovers a replica.
+    pub(crate) fn start(&mut self, restart: u64, options: &Options, shared: &mut Shared) -> Result<(), Stop> {
+        if restart != self.restart || self.life.is_some() || self.lost {
+            return Ok(());
+        }
+        self.lives += 1;
+        let kind = if self.lives == 1 { Kind::Spawn } else { Kind::Restart };
+        shared.note(6, self.id, self.lives);
+        shared.record(self.id, Stamp::NONE, kind, Details::none);
+        self.flip_bits(shared);
+        let identity = Identity { cluster: CLUSTER, node: self.id };
+        let log_options = log_options(options, shared);
+        let (log, recovery) = match Log::open(self.disk.clone(), identity, log_options) {
+            Ok(opened) => opened,
+            Err(error) if self.rotten => {
+                shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named(error.to_string()));
+                self.lost = true;
+                return Ok(());
+            }
+            Err(error) => return Err(Stop::broken("the log opens", format!("{:?}: {error}", self.id))),
+        };
+        let kv = Kv::open(self.engine.clone())
+            .map_err(|error| Stop::broken("the state opens", format!("{:?}: {error}", self.id)))?;
+        shared.oracle.recovered(self.id, &recovery, kv.applied().0, self.rotten)?;
+        self.begin(log, recovery, kv, options, shared)
+    }
+
+    fn begin(
+        &mut self,
+        log: Log<SimDisk>,
+        recovery: Recovery,
+        kv: Kv<MemEngine>,
+        options: &Options,
+        shared: &mut Shared,
+    ) -> Result<(), Stop> {
+        let ids = shared.setup.ids();
+        let config = P::config(self.id, &ids, &shared.setup.tuning, options.planted());
+        let dies = std::mem::take(&mut self.dies_in_recovery);
+        let birth = Birth {
+            id: self.id,
+            number: self.lives,
+            config,
+            log,
+            disk: self.disk.clone(),
+            engine: self.engine.clone(),
+            recovered: recovered(recovery, kv.applied()),
+            kv,
+            submitter: self.submitter(shared),
+            wall_skew_ms: self.wall_skew_ms,
+            mutation: Mutation::named(options.planted()),
+            armed: dies.then_some(CrashPoint::Recovery),
+        };
+        let (mut life, began) = Life::begin(birth, shared);
+        life.extra_sync = self.extra_sync;
+        life.extra_apply = self.extra_apply;
+        self.life = Some(life);
+        began
+    }
+
+    fn submitter(&self, shared: &Shared) -> Submitter {
+        let mut rng = keys::rng(shared.seed, Purpose::Node, [self.id.0, self.lives, 1]);
+        let session = SessionId(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()));
+        let config = SubmitterConfig {
+            retry_after: shared.setup.tuning.election,
+            batch_bytes_max: shared.setup.tuning.batch_bytes,
+        };
+        Submitter::new(session, config)
+    }
+
+    /// Dies: what was not synced may be lost, in part or whole.
+    pub(crate) fn crash(&mut self, why: &'static str, shared: &mut Shared) {
+        let Some(mut life) = self.life.take() else { return };
+        self.notice_repair(&life);
+        shared.counters.crashes += 1;
+        shared.note(7, self.id, life.number);
+        shared.record(self.id, Stamp::NONE, Kind::Crash, || Details::named(why));
+        life.abandon(shared);
+        drop(life);
+        self.paused_until = None;
+        self.lose_unsynced(shared);
+        let down_for = std::mem::take(&mut self.down_for);
+        self.plan_start(down_for.max(Duration::from_millis(1)), shared);
+    }
+
+    /// The power fails, or only the process dies and the system keeps what was written.
+    fn lose_unsynced(&mut self, shared: &Shared) {
+        let mut rng = keys::rng(shared.seed, Purpose::Disk, [self.id.0, self.lives, 0]);
+        if rng.below(3) == 0 && !self.disk.is_off() {
+            self.disk.kill();
+        } else {
+            self.disk.crash(&mut rng);
+            self.engine.crash();
+        }
+    }
+
+    /// Lets the current life end at `point`, or after some patience.
+    pub(crate) fn arm(&mut self, point: CrashPoint, fault: u64, shared: &mut Shared) -> Result<(), Stop> {
+        let Some(life) = &mut self.life else { return Ok(()) };
+        match point {
+            CrashPoint::Now => return Err(Stop::Crash("fault")),
+            CrashPoint::Recovery => {
+                self.dies_in_recovery = true;
+                return Err(Stop::Crash("fault"));
+            }
+            _ => life.armed = Some(point),
+        }
+        let work = Work::Die { fault };
+        let at = shared.now() + PATIENCE;
+        shared.queue.at(at, Coming::Work { node: self.id, life: life.number, work });
+        Ok(())
+    }
+
+    /// Whether it cannot be counted on, because bits of its disk have flipped.
+    pub(crate) fn is_impaired(&self) -> bool {
+        let recovering = |life: &Life<P>| life.core.status().role == Role::Recovering;
+        self.lost || self.rot > 0 || self.impaired && self.life.as_ref().is_none_or(recovering)
+    }
+
+    /// Whether bits of its disk have ever flipped.
+    pub(crate) fn was_rotten(&self) -> bool {
+        self.rotten || self.rot > 0
+    }
+
+    fn notice_repair(&mut self, life: &Life<P>) {
+        self.impaired &= life.core.status().role == Role::Recovering;
+    }
+
+    fn flip_bits(&mut self, shared: &mut Shared) {
+        let rot = std::mem::take(&mut self.rot);
+        if rot == 0 {
+            return;
+        }
+        (self.rotten, self.impaired) = (true, true);
+        let mut rng = keys::rng(shared.seed, Purpose::Disk, [self.id.0, self.lives, 1]);
+        for _ in 0..rot {
+            flip_bit(&self.disk, &mut rng);
+        }
+        shared.record(self.id, Stamp::NONE, Kind::DiskFault, || {
+            Details::named("rot").field("bits", u64::from(rot))
+        });
+    }
+}
+
+fn flip_bit(disk: &SimDisk, rng: &mut Rng) {
+    let names = disk.list().unwrap_or_default();
+    let Some(name) = rng.pick(&names) else { return };
+    let size = disk.content(name).map_or(0, |content| content.len() as u64);
+    disk.flip_bit(name, rng.below(size), rng.below(8) as u32);
+}
+
+fn log_options(options: &Options, shared: &Shared) -> LogOptions {
+    let log_options = LogOptions { segment_bytes: shared.setup.pace.segment_bytes, ..LogOptions::default() };
+    #[cfg(feature = "planted")]
+    let log_options = crate::bugbank::plant_in_log(options.planted(), log_options);
+    #[cfg(not(feature = "planted"))]
+    let _ = options;
+    log_options
+}
+
+/// What recovery found, decoded. A record that is intact but cannot be decoded counts as damaged.
+fn recovered<P: Subject>(recovery: Recovery, applied: (Slot, types::Epoch)) -> Recovered<P> {
+    Recovered {
+        meta: decoded(recovery.meta),
+        first: recovery.first,
+        log: recovery.records.into_iter().map(decoded).collect(),
+        tail_damaged: recovery.tail_damaged,
+        applied,
+    }
+}
+
+fn decoded<T: Wire>(state: SlotState<bytes::Bytes>) -> SlotState<T> {
+    match state {
+        SlotState::Ok(bytes) => T::from_bytes(bytes).map_or(SlotState::Damaged, SlotState::Ok),
+        SlotState::Missing => SlotState::Missing,
+        SlotState::Damaged => SlotState::Damaged,
+    }
+}

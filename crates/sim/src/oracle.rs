@@ -1,0 +1,297 @@
+//! What must hold across the whole cluster, checked as it happens.
+//!
+//! - O1  At most one leader per epoch.
+//! - O2  Agreement: whoever reports a committed entry of a slot reports the same one, in slot order, no gaps.
+//! - O3  Committed means durable: when a slot is first reported, the same record is durable on a majority.
+//! - O4  A leader holds everything that was committed in earlier epochs.
+//! - O5  A state machine is never ahead of what is durable in the log below it.
+//! - O6  Replicas that have applied the same slots have the same state.
+//! - O7  Storage gives back what was synced (see [`Shadow`]).
+//! - O8  What a client was told is committed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use consensus::{CommittedEntry, Role, Status};
+use storage::{LogOp, Recovery};
+use types::{Epoch, Fingerprinter, NodeId, Slot};
+
+use crate::shadow::Shadow;
+
+/// A promise that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which check noticed, in a few words.
+    pub check: &'static str,
+    /// The numbers that show it.
+    pub detail: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.check, self.detail)
+    }
+}
+
+/// Sees every node at once.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    leaders: BTreeMap<Epoch, NodeId>,
+    /// From slot 1 on: the entry's digest, and the epoch of the node that reported it first.
+    committed: Vec<(u128, Epoch)>,
+    states: BTreeMap<Slot, (NodeId, u128)>,
+    shadows: BTreeMap<NodeId, Shadow>,
+    majority: usize,
+}
+
+impl Oracle {
+    pub(crate) fn new(nodes: &[NodeId]) -> Oracle {
+        Oracle {
+            leaders: BTreeMap::new(),
+            committed: Vec::new(),
+            states: BTreeMap::new(),
+            shadows: nodes.iter().map(|node| (*node, Shadow::new())).collect(),
+            majority: nodes.len() / 2 + 1,
+        }
+    }
+
+    /// The last slot that anybody reported as committed.
+    pub(crate) fn committed_last(&self) -> Slot {
+        Slot(self.committed.len() as u64)
+    }
+
+    /// How many epochs had a leader.
+    pub(crate) fn epochs_led(&self) -> u64 {
+        self.leaders.len() as u64
+    }
+
+    /// Looks at a node after a batch (O1, O4).
+    pub(crate) fn observe(&mut self, node: NodeId, status: &Status) -> Result<(), Broken> {
+        if status.role != Role::Leader {
+            return Ok(());
+        }
+        match self.leaders.insert(status.epoch, node) {
+            Some(other) if other == node => Ok(()),
+            Some(other) => Err(Broken {
+                check: "one leader per epoch",
+                detail: format!("{other:?} and {node:?} both lead in {:?}", status.epoch),
+            }),
+            None => self.leader_is_complete(node, status),
+        }
+    }
+
+    fn leader_is_complete(&self, node: NodeId, status: &Status) -> Result<(), Broken> {
+        let earlier = self.committed.iter().rposition(|(_, epoch)| *epoch < status.epoch);
+        let must_hold = Slot(earlier.map_or(0, |index| index as u64 + 1));
+        if status.last >= must_hold {
+            return Ok(());
+        }
+        Err(Broken {
+            check: "leader completeness",
+            detail: format!(
+                "{node:?} leads in {:?} with a log up to {}, but {must_hold} was committed before",
+                status.epoch, status.last
+            ),
+        })
+    }
+
+    /// A node reports committed entries (O2, O3, O5).
+    pub(crate) fn commit(
+        &mut self,
+        node: NodeId,
+        epoch: Epoch,
+        first: Slot,
+        entries: &[CommittedEntry],
+    ) -> Result<(), Broken> {
+        let last = first.prev().plus(entries.len() as u64);
+        let durable = self.shadows.get(&node).map_or(Slot::ZERO, Shadow::last);
+        if last > durable {
+            return Err(Broken {
+                check: "apply after durable",
+                detail: format!("{node:?} hands out slot {last}, and holds {durable} durably"),
+            });
+        }
+        for (slot, entry) in (first.0..).map(Slot).zip(entries) {
+            self.commit_one(node, epoch, slot, entry)?;
+        }
+        Ok(())
+    }
+
+    fn commit_one(
+        &mut self,
+        node: NodeId,
+        epoch: Epoch,
+        slot: Slot,
+        entry: &CommittedEntry,
+    ) -> Result<(), Broken> {
+        let digest = digest(entry);
+        let next = self.committed_last().next();
+        if slot > next {
+            let detail = format!("{node:?} reports slot {slot}, the next one to be reported is {next}");
+            return Err(Broken { check: "no gaps", detail });
+        }
+        if slot == next {
+            self.committed.push((digest, epoch));
+            return self.is_durable_on_majority(slot);
+        }
+        let known = usize::try_from(slot.prev().0).ok().and_then(|index| self.committed.get(index));
+        if known.is_some_and(|(known, _)| *known == digest) {
+            return Ok(());
+        }
+        Err(Broken {
+            check: "agreement per slot",
+            detail: format!("{node:?} reports another entry of slot {slot} (proposed in {:?})", entry.epoch),
+        })
+    }
+
+    fn is_durable_on_majority(&self, slot: Slot) -> Result<(), Broken> {
+        let mut anything = 0;
+        let mut records: BTreeMap<u128, usize> = BTreeMap::new();
+        for held in self.shadows.values().filter_map(|shadow| shadow.holds(slot)) {
+            match held {
+                Some(record) => *records.entry(record).or_default() += 1,
+                None => anything += 1,
+            }
+        }
+        let most = anything + records.values().max().copied().unwrap_or_default();
+        if most >= self.majority {
+            return Ok(());
+        }
+        Err(Broken {
+            check: "durable before committed",
+            detail: format!("slot {slot} is committed, and durable on {most} of {}", self.shadows.len()),
+        })
+    }
+
+    /// A client was told the outcome of what stands at `slot` (O8).
+    pub(crate) fn acknowledge(&self, slot: Slot) -> Result<(), Broken> {
+        if slot <= self.committed_last() {
+            return Ok(());
+        }
+        let committed = self.committed_last();
+        let detail = format!("slot {slot} was acknowledged, {committed} is the last committed");
+        Err(Broken { check: "committed before acknowledged", detail })
+    }
+
+    /// A node's state after a slot (O6).
+    pub(crate) fn state(&mut self, node: NodeId, slot: Slot, digest: u128) -> Result<(), Broken> {
+        let (first, known) = *self.states.entry(slot).or_insert((node, digest));
+        if known == digest {
+            return Ok(());
+        }
+        let detail = format!("{first:?} and {node:?} differ after slot {slot}");
+        Err(Broken { check: "replicas are equal", detail })
+    }
+
+    /// The node handed a batch to its disk.
+    pub(crate) fn appended(&mut self, node: NodeId, ops: Vec<LogOp>) {
+        if let Some(shadow) = self.shadows.get_mut(&node) {
+            shadow.append(ops);
+        }
+    }
+
+    /// The node's disk said that everything so far is durable.
+    pub(crate) fn synced(&mut self, node: NodeId) {
+        if let Some(shadow) = self.shadows.get_mut(&node) {
+            shadow.sync();
+        }
+    }
+
+    /// The node's state engine is durable up to here.
+    pub(crate) fn persisted(&mut self, node: NodeId, upto: Slot) {
+        if let Some(shadow) = self.shadows.get_mut(&node) {
+            shadow.engine = shadow.engine.max(upto);
+        }
+    }
+
+    /// The node started again and found this (O7).
+    pub(crate) fn recovered(
+        &mut self,
+        node: NodeId,
+        found: &Recovery,
+        applied: Slot,
+        rotten: bool,
+    ) -> Result<(), Broken> {
+        let Some(shadow) = self.shadows.get_mut(&node) else { return Ok(()) };
+        let broken = |detail| Broken { check: "storage gives back what was synced", detail };
+        if applied < shadow.engine {
+            let detail =
+                format!("{node:?} had made {} durable in its state, and found {applied}", shadow.engine);
+            return Err(broken(detail));
+        }
+        shadow.recovered(found, rotten).map_err(|reason| broken(format!("{node:?}: {reason}")))
+    }
+}
+
+fn digest(entry: &CommittedEntry) -> u128 {
+    let mut fingerprinter = Fingerprinter::default();
+    entry.epoch.hash(&mut fingerprinter);
+    fingerprinter.write_u8(entry.entry.kind as u8);
+    fingerprinter.write(&entry.entry.payload);
+    fingerprinter.finish128()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use consensus::{Entry, EntryKind, Membership};
+
+    const IDS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+
+    fn entry(payload: &'static str) -> CommittedEntry {
+        let entry = Entry { kind: EntryKind::Commands, payload: Bytes::from_static(payload.as_bytes()) };
+        CommittedEntry { epoch: Epoch::of(1), entry }
+    }
+
+    fn durable_at(nodes: &[NodeId]) -> Oracle {
+        let mut oracle = Oracle::new(&IDS);
+        for node in nodes {
+            oracle.appended(*node, vec![LogOp::Put(Slot(1), Bytes::from_static(b"record"))]);
+            oracle.synced(*node);
+        }
+        oracle
+    }
+
+    fn leader(epoch: u64, last: u64) -> Status {
+        Status {
+            role: Role::Leader,
+            epoch: Epoch::of(epoch),
+            leader: None,
+            first: Slot(1),
+            last: Slot(last),
+            durable: Slot(last),
+            committed: Slot::ZERO,
+            applied: Slot::ZERO,
+            checkpoint: Slot::ZERO,
+            membership: Membership::default(),
+        }
+    }
+
+    fn check(result: Result<(), Broken>) -> &'static str {
+        result.map_or_else(|broken| broken.check, |()| "fine")
+    }
+
+    #[test]
+    fn a_slot_is_committed_only_once_it_is_durable_on_a_majority() {
+        let mut oracle = durable_at(&IDS[..2]);
+        assert_eq!(check(oracle.commit(IDS[0], Epoch::of(1), Slot(1), &[entry("a")])), "fine");
+        assert_eq!(check(oracle.commit(IDS[1], Epoch::of(1), Slot(1), &[entry("b")])), "agreement per slot");
+        let mut oracle = durable_at(&IDS[..1]);
+        let early = oracle.commit(IDS[0], Epoch::of(1), Slot(1), &[entry("a")]);
+        assert_eq!(check(early), "durable before committed");
+        let mut oracle = durable_at(&IDS[..2]);
+        let ahead = oracle.commit(IDS[2], Epoch::of(1), Slot(1), &[entry("a")]);
+        assert_eq!(check(ahead), "apply after durable");
+    }
+
+    #[test]
+    fn an_epoch_has_one_leader_and_it_holds_what_was_committed_before() {
+        let mut oracle = durable_at(&IDS);
+        oracle.commit(IDS[0], Epoch::of(1), Slot(1), &[entry("a")]).unwrap();
+        assert_eq!(check(oracle.observe(IDS[0], &leader(1, 1))), "fine");
+        assert_eq!(check(oracle.observe(IDS[1], &leader(1, 1))), "one leader per epoch");
+        assert_eq!(check(oracle.observe(IDS[1], &leader(2, 0))), "leader completeness");
+    }
+}

@@ -1,0 +1,333 @@
+//! A whole run: storm, liveness, final reads, judgement.
+//!
+//! ```text
+//!   0 ───── storm ─────▶ heal a core ── progress? ──▶ final reads ──▶ equal replicas ──▶ checkers
+//!      clients, faults      other faults become permanent
+//! ```
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use checker::{Call, ClientId, Level, Outcome, Verdict};
+use storage::MemEngine;
+use trace::{Details, Kind, OpId, Recorder, Stamp};
+use types::{NodeId, Time};
+
+use crate::keys::{self, Purpose};
+use crate::network::Disturbance;
+use crate::options::{Options, Protocol};
+use crate::oracle::Broken;
+use crate::report::{Failure, Report};
+use crate::schedule::{self, Schedule};
+use crate::setup::Setup;
+use crate::subject::Subject;
+use crate::workload::{Client, Question, key};
+use crate::world::World;
+
+/// A healed core must answer new writes through each of its nodes within this time, besides two hundred of the
+/// protocol's election time-outs.
+pub const PROGRESS_MIN: Duration = Duration::from_secs(20);
+/// Steps that the search for an order may take in one run.
+const STEPS_MAX: u64 = 5_000_000;
+/// The client that probes node `n` in the liveness phase is this and `n`.
+const PROBE: u64 = 1_000;
+
+/// Runs one seed.
+pub fn run_seed(options: &Options, seed: u64) -> Report {
+    run_recorded(options, seed, Recorder::off())
+}
+
+/// Runs one seed and records what happens. The recorder changes nothing about the run.
+pub fn run_recorded(options: &Options, seed: u64, recorder: Recorder) -> Report {
+    match options.protocol {
+        Protocol::Raft => run::<raft::Raft>(options, seed, recorder),
+    }
+}
+
+/// The weather that `seed` draws, to be printed, edited and handed in again.
+pub fn schedule_of(options: &Options, seed: u64) -> Schedule {
+    schedule::generate(seed, &Setup::draw(seed, options.nodes))
+}
+
+/// The header of a trace of this run.
+pub fn trace_header(options: &Options, seed: u64, build: &str) -> trace::Header {
+    let setup = Setup::draw(seed, options.nodes);
+    let schedule = options.schedule.clone().unwrap_or_else(|| schedule::generate(seed, &setup));
+    trace::Header::new(seed, options.protocol.to_string(), setup.ids(), build)
+        .option("setup", format!("{setup:?}"))
+        .option("schedule", schedule.to_string())
+}
+
+/// Runs one seed of one protocol.
+pub fn run<P: Subject>(options: &Options, seed: u64, recorder: Recorder) -> Report {
+    let setup = Setup::draw(seed, options.nodes);
+    let schedule = options.schedule.clone().unwrap_or_else(|| schedule::generate(seed, &setup));
+    let nodes = setup.nodes;
+    let mut world = World::<P>::new(options, seed, setup, schedule, recorder);
+    // A core asserts what only its own bug could break: that is a finding, not the end of the search.
+    let ended = catch_unwind(AssertUnwindSafe(|| judge(&mut world)));
+    let broken = match ended {
+        Ok(Ok(())) => None,
+        Ok(Err(broken)) => Some(broken),
+        Err(panic) => Some(Broken { check: "no panic", detail: panic_text(panic.as_ref()) }),
+    };
+    let shared = &mut world.shared;
+    shared.counters.committed = shared.oracle.committed_last().0;
+    shared.counters.leaders = shared.oracle.epochs_led();
+    let virtual_time = shared.now().since(Time(0));
+    if let Some(broken) = &broken {
+        shared.record(None, Stamp::NONE, Kind::Violation, || Details::named(broken.to_string()));
+    }
+    Report {
+        seed,
+        protocol: P::NAME,
+        nodes,
+        counters: shared.counters.clone(),
+        virtual_time,
+        hash: shared.hash(),
+        failure: broken.map(|broken| Failure { broken, at: virtual_time, replay: options.replay_line(seed) }),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message").to_owned()
+}
+
+fn judge<P: Subject>(world: &mut World<P>) -> Result<(), Broken> {
+    let storm = Time(0) + world.shared.setup.storm;
+    world.run_until(storm, |_| false)?;
+    let core = heal(world);
+    let limit = world.shared.now() + progress_limit(&world.shared.setup);
+    final_operations(world, &core, limit)?;
+    converge(world, &core, limit)?;
+    for id in &core {
+        world.with_life(*id, |life, shared| life.compare(shared))?;
+    }
+    judge_history(world, &core)
+}
+
+fn progress_limit(setup: &Setup) -> Duration {
+    PROGRESS_MIN + setup.tuning.election * 200
+}
+
+/// Ends the storm: a majority gets well, and what is wrong with the others stays wrong for ever.
+fn heal<P: Subject>(world: &mut World<P>) -> BTreeSet<NodeId> {
+    world.stormy = false;
+    let core = choose_core(world);
+    world.shared.net.heal(&core);
+    let ids: Vec<NodeId> = world.nodes.keys().copied().collect();
+    for id in ids {
+        if core.contains(&id) {
+            make_well(world, id);
+        } else {
+            make_ill(world, id, &core);
+        }
+    }
+    core
+}
+
+fn choose_core<P: Subject>(world: &World<P>) -> BTreeSet<NodeId> {
+    let mut rng = keys::rng(world.shared.seed, Purpose::Liveness, [0; 3]);
+    let mut ids: Vec<NodeId> = world.nodes.values().filter(|node| !node.lost).map(|node| node.id).collect();
+    let majority = world.nodes.len() / 2 + 1;
+    // A node whose disk has rotted is repaired from the others: it takes all of them.
+    let damaged = world.nodes.values().any(|node| node.was_rotten());
+    while ids.len() > majority && !damaged && rng.below(2) == 0 {
+        let out = rng.below(ids.len() as u64) as usize;
+        ids.remove(out);
+    }
+    ids.into_iter().collect()
+}
+
+fn make_well<P: Subject>(world: &mut World<P>, id: NodeId) {
+    let shared = &mut world.shared;
+    let Some(node) = world.nodes.get_mut(&id) else { return };
+    node.paused_until = None;
+    node.dies_in_recovery = false;
+    (node.extra_sync, node.extra_apply) = (Duration::ZERO, Duration::ZERO);
+    match &mut node.life {
+        Some(life) => {
+            life.armed = None;
+            (life.extra_sync, life.extra_apply) = (Duration::ZERO, Duration::ZERO);
+        }
+        None => node.plan_start(Duration::ZERO, shared),
+    }
+}
+
+/// Down for ever, or deaf, or mute, or both, towards some of the core.
+fn make_ill<P: Subject>(world: &mut World<P>, id: NodeId, core: &BTreeSet<NodeId>) {
+    let shared = &mut world.shared;
+    let mut rng = keys::rng(shared.seed, Purpose::Liveness, [id.0, 0, 0]);
+    let Some(node) = world.nodes.get_mut(&id) else { return };
+    node.stays_down();
+    if node.life.is_some() && rng.below(2) == 0 {
+        let (says, hears) = (rng.below(3) != 0, rng.below(3) != 0);
+        let towards = core.iter().filter(|_| rng.below(4) != 0);
+        let links = towards.flat_map(|other| {
+            [says.then_some((id, *other)), hears.then_some((*other, id))].into_iter().flatten()
+        });
+        let links = links.collect();
+        shared.net.disturb(u64::MAX - id.0, links, Disturbance::Cut);
+    } else {
+        node.crash("for ever", shared);
+        node.stays_down();
+    }
+}
+
+/// Through every node of the core: a write, and a linearizable read of every key.
+fn final_operations<P: Subject>(
+    world: &mut World<P>,
+    core: &BTreeSet<NodeId>,
+    limit: Time,
+) -> Result<(), Broken> {
+    for id in core {
+        let mut calls = vec![Call::put(key(0), format!("probe{}", id.0)), Call::range("k", "l")];
+        calls.extend((0..world.shared.setup.workload.keys).map(|number| Call::get(key(number))));
+        let client = ClientId(PROBE + id.0);
+        world.shared.clients.insert(client, Client::new(client, *id));
+        for (number, call) in calls.into_iter().enumerate() {
+            insist(world, client, *id, call, number as u64, core, limit)?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks until there is an answer, or the time is up.
+fn insist<P: Subject>(
+    world: &mut World<P>,
+    client: ClientId,
+    at: NodeId,
+    call: Call,
+    number: u64,
+    core: &BTreeSet<NodeId>,
+    limit: Time,
+) -> Result<(), Broken> {
+    for attempt in 0.. {
+        let op = world.put_question(client, at, attempt_of(&call, number, attempt))?;
+        let ended = world.run_until(limit, |world| !world.shared.is_open(op))?;
+        if ended && is_answered(world, op) {
+            return Ok(());
+        }
+        let pause = world.shared.now() + world.shared.setup.tuning.heartbeat;
+        world.run_until(pause, |_| false)?;
+        if world.shared.now() >= limit {
+            let detail = format!(
+                "the core {core:?} has been well for {:?}, and {at:?} has not answered {call:?};{}",
+                progress_limit(&world.shared.setup),
+                whereabouts(world)
+            );
+            return Err(Broken { check: "liveness", detail });
+        }
+    }
+    Ok(())
+}
+
+/// A write that is tried again gets another value: each is written once only.
+fn attempt_of(call: &Call, number: u64, attempt: u64) -> Question {
+    let call = match call {
+        Call::One(checker::Step::Put(key, value)) => {
+            let value = [&value[..], format!(".{number}.{attempt}").as_bytes()].concat();
+            Call::put(key.clone(), value)
+        }
+        other => other.clone(),
+    };
+    Question { call, level: Level::Linearizable }
+}
+
+fn is_answered<P: Subject>(world: &World<P>, op: OpId) -> bool {
+    let operation = world.shared.history.get(op);
+    operation.is_some_and(|operation| matches!(operation.outcome, Outcome::Answered { .. }))
+}
+
+/// Waits until all of the core have applied all that is committed.
+fn converge<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>, limit: Time) -> Result<(), Broken> {
+    let equal = |world: &mut World<P>| {
+        let applied = |id: &NodeId| {
+            world.nodes.get(id).and_then(|node| node.life.as_ref()).map(|life| life.kv.applied().0)
+        };
+        core.iter().all(|id| applied(id) == Some(world.shared.oracle.committed_last()))
+    };
+    if world.run_until(limit, equal)? {
+        return Ok(());
+    }
+    let committed = world.shared.oracle.committed_last();
+    let detail = format!("not all of {core:?} have applied slot {committed};{}", whereabouts(world));
+    Err(Broken { check: "liveness", detail })
+}
+
+/// Who stands where: the explanation of a cluster that stands still.
+fn whereabouts<P: Subject>(world: &World<P>) -> String {
+    let mut text = String::new();
+    for node in world.nodes.values() {
+        text.push_str(&match &node.life {
+            None if node.lost => format!("\n  {:?} cannot read its disk", node.id),
+            None => format!("\n  {:?} is down", node.id),
+            Some(life) => {
+                let status = life.core.status();
+                format!(
+                    "\n  {:?} is {:?} in {:?} of {:?}, log {}..{}, durable {}, committed {}, applied {}",
+                    node.id,
+                    status.role,
+                    status.epoch,
+                    status.leader,
+                    status.first,
+                    status.last,
+                    status.durable,
+                    status.committed,
+                    life.kv.applied().0
+                )
+            }
+        });
+    }
+    text
+}
+
+fn judge_history<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>) -> Result<(), Broken> {
+    let reader = core.iter().find_map(|id| {
+        let life = world.nodes.get(id)?.life.as_ref()?;
+        Some(life.kv.reader())
+    });
+    world.shared.history.changes = reader.map(changes).transpose()?.unwrap_or_default();
+    let history = &world.shared.history;
+    for (check, verdict) in [
+        ("revisions", checker::check_revisions(history)),
+        ("linearizability", checker::check_linearizable(history, STEPS_MAX)),
+    ] {
+        match verdict {
+            Verdict::Violated(violation) => {
+                return Err(Broken { check, detail: violation.explain(history).to_string() });
+            }
+            // What the search cannot decide in its budget the revisions have judged.
+            Verdict::Holds | Verdict::Undecided { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// Everything that ever happened to the store, as a replica remembers it.
+fn changes(reader: kv::Reader<MemEngine>) -> Result<Vec<checker::Change>, Broken> {
+    let mut changes = Vec::new();
+    let mut from = 1;
+    let upto = reader.revision().map_err(|error| unreadable(&error))?;
+    while from <= upto {
+        let page = reader.events(b"\0", b"\0", from, upto, 1_000).map_err(|error| unreadable(&error))?;
+        for revision in page.events {
+            changes.extend(revision.events.into_iter().map(|event| checker::Change {
+                revision: revision.revision,
+                key: event.kv.key,
+                value: (event.kind == kv::EventKind::Put).then_some(event.kv.value),
+            }));
+        }
+        if page.next <= from {
+            return Err(Broken { check: "history can be read", detail: format!("stuck at revision {from}") });
+        }
+        from = page.next;
+    }
+    Ok(changes)
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> Broken {
+    Broken { check: "history can be read", detail: error.to_string() }
+}

@@ -1,0 +1,213 @@
+//! Draws a schedule from a seed, after the climate of its setup.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use types::{NodeId, Rng, Time};
+
+use super::{CrashPoint, Fault, Schedule, Shape, Target, Timed, Weather};
+use crate::keys::{self, Purpose};
+use crate::setup::{Climate, Setup};
+
+/// Clients and a first leader get this long before the first fault.
+const QUIET_START: Duration = Duration::from_millis(300);
+
+/// Draws the faults of a run: none begins after the storm ends.
+pub(crate) fn generate(seed: u64, setup: &Setup) -> Schedule {
+    let mut faults = Vec::new();
+    let end = Time(0) + setup.storm;
+    let mut at = Time(0) + QUIET_START;
+    for number in 0.. {
+        // Keyed by its number, so that another way of drawing one fault leaves the others alone.
+        let mut rng = keys::rng(seed, Purpose::Faults, [number, 0, 0]);
+        at = at + micros(&mut rng, Duration::from_millis(1), setup.climate.gap * 2);
+        if at >= end {
+            break;
+        }
+        let mut draw = Draw { rng, setup, at };
+        faults.extend(draw.next());
+    }
+    faults.sort_by_key(|timed: &Timed| timed.at);
+    Schedule { net: setup.climate.net, faults }
+}
+
+struct Draw<'a> {
+    rng: Rng,
+    setup: &'a Setup,
+    at: Time,
+}
+
+impl Draw<'_> {
+    /// One fault, or a row of faults that belong together.
+    fn next(&mut self) -> Vec<Timed> {
+        let Climate { crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, .. } =
+            self.setup.climate;
+        let weights = [crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn];
+        let fault = match self.weighted(&weights) {
+            Some(0) => self.crash(),
+            Some(1) => self.blackout(),
+            Some(2) => self.rot(),
+            Some(3) => Fault::Pause { who: self.target() },
+            Some(4) => Fault::Cut { shape: self.shape() },
+            Some(5) => Fault::Clog { shape: self.shape() },
+            Some(6) => Fault::Storm { shape: self.shape_or_all(), net: self.bad_weather() },
+            Some(7) => self.slow(),
+            Some(8) => self.clock(),
+            Some(9) => return self.churn(),
+            _ => return Vec::new(),
+        };
+        let lasts = self.lasts();
+        vec![Timed { at: self.at, lasts, fault }]
+    }
+
+    fn crash(&mut self) -> Fault {
+        let points = [
+            CrashPoint::Now,
+            CrashPoint::Now,
+            CrashPoint::Write,
+            CrashPoint::Disk,
+            CrashPoint::Sync,
+            CrashPoint::Synced,
+            CrashPoint::Send,
+            CrashPoint::Apply,
+            CrashPoint::Checkpoint,
+            CrashPoint::Recovery,
+        ];
+        let point = *self.rng.pick(&points).unwrap_or(&CrashPoint::Now);
+        Fault::Crash { who: self.target(), point, rot: 0 }
+    }
+
+    fn blackout(&mut self) -> Fault {
+        let points =
+            [CrashPoint::Now, CrashPoint::Now, CrashPoint::Sync, CrashPoint::Synced, CrashPoint::Send];
+        let point = *self.rng.pick(&points).unwrap_or(&CrashPoint::Now);
+        Fault::Crash { who: Target::All, point, rot: 0 }
+    }
+
+    fn rot(&mut self) -> Fault {
+        let rot = self.rng.between(1, 3) as u32;
+        Fault::Crash { who: self.target(), point: CrashPoint::Now, rot }
+    }
+
+    fn slow(&mut self) -> Fault {
+        let who = self.target();
+        let extra = micros(&mut self.rng, Duration::from_millis(5), Duration::from_millis(300));
+        match self.rng.below(2) {
+            0 => Fault::SlowDisk { who, extra },
+            _ => Fault::SlowApply { who, extra },
+        }
+    }
+
+    fn clock(&mut self) -> Fault {
+        let step_ms = self.rng.between(0, 4_000) as i64 - 2_000;
+        Fault::Clock { who: self.target(), step_ms }
+    }
+
+    /// Leaders that come and go while each is heard by a few only, so that logs part and meet again.
+    fn churn(&mut self) -> Vec<Timed> {
+        let election = self.setup.tuning.election;
+        let mut row = Vec::new();
+        let mut at = self.at;
+        for _ in 0..self.rng.between(2, 6) {
+            let lasts = micros(&mut self.rng, election / 2, election * 3);
+            row.push(Timed { at, lasts, fault: self.leader_is_hardly_heard() });
+            let later = at + micros(&mut self.rng, Duration::ZERO, election);
+            let fault = match self.rng.below(4) {
+                0 => Fault::Cut { shape: around(Target::Leader) },
+                1 => Fault::Pause { who: Target::Leader },
+                _ => self.crash_of(Target::Leader),
+            };
+            let lasts = micros(&mut self.rng, election / 4, election * 4);
+            row.push(Timed { at: later, lasts, fault });
+            at = later + micros(&mut self.rng, election / 2, election * 3);
+        }
+        row
+    }
+
+    fn leader_is_hardly_heard(&mut self) -> Fault {
+        let shape = Shape::Around { who: Target::Leader, says: true, hears: false };
+        match self.rng.below(3) {
+            0 => Fault::Clog { shape },
+            1 => Fault::Cut { shape: self.shape() },
+            _ => {
+                let loss_ppm = self.rng.between(300_000, 900_000) as u32;
+                Fault::Storm { shape, net: Weather { loss_ppm, ..self.setup.climate.net } }
+            }
+        }
+    }
+
+    fn crash_of(&mut self, who: Target) -> Fault {
+        match self.crash() {
+            Fault::Crash { point, rot, .. } => Fault::Crash { who, point, rot },
+            other => other,
+        }
+    }
+
+    fn target(&mut self) -> Target {
+        match self.rng.below(10) {
+            0..4 => Target::Leader,
+            4..6 => Target::Follower,
+            _ => Target::Node(NodeId(self.rng.between(1, self.setup.nodes))),
+        }
+    }
+
+    fn shape_or_all(&mut self) -> Shape {
+        if self.rng.below(2) == 0 { Shape::All } else { self.shape() }
+    }
+
+    fn shape(&mut self) -> Shape {
+        let mut ids = self.setup.ids();
+        for last in (1..ids.len()).rev() {
+            ids.swap(last, self.rng.below(last as u64 + 1) as usize);
+        }
+        if ids.len() < 2 {
+            return Shape::All;
+        }
+        let cut = self.rng.between(1, ids.len() as u64 - 1) as usize;
+        let (left, right) = ids.split_at(cut);
+        let group = |nodes: &[NodeId]| nodes.iter().copied().collect::<BTreeSet<_>>();
+        match self.rng.below(8) {
+            0 => Shape::Around { who: self.target(), says: true, hears: false },
+            1 => Shape::Around { who: self.target(), says: false, hears: true },
+            2 => around(self.target()),
+            3 => Shape::OneWay { from: group(left), to: group(right) },
+            4 => Shape::Groups(vec![group(&ids[..=cut]), group(right)]),
+            5 => Shape::Groups(ids.windows(2).map(group).chain([BTreeSet::from([ids[0]])]).collect()),
+            6 => Shape::Groups(vec![group(&ids[..1]), group(&ids[1..])]),
+            _ => Shape::Groups(vec![group(left), group(right)]),
+        }
+    }
+
+    fn bad_weather(&mut self) -> Weather {
+        let net = self.setup.climate.net;
+        let worst = micros(&mut self.rng, net.delay_max, Duration::from_millis(100));
+        Weather {
+            loss_ppm: *self.rng.pick(&[0, 50_000, 300_000, 800_000]).unwrap_or(&0),
+            dup_ppm: *self.rng.pick(&[0, 50_000, 300_000]).unwrap_or(&0),
+            delay_min: net.delay_min,
+            delay_max: worst.max(net.delay_min),
+        }
+    }
+
+    fn lasts(&mut self) -> Duration {
+        micros(&mut self.rng, Duration::from_millis(5), self.setup.climate.fault_max)
+    }
+
+    fn weighted(&mut self, weights: &[u32]) -> Option<usize> {
+        let mut rest = self.rng.below(weights.iter().map(|weight| u64::from(*weight)).sum());
+        weights.iter().position(|weight| {
+            let hit = rest < u64::from(*weight);
+            rest = rest.saturating_sub(u64::from(*weight));
+            hit
+        })
+    }
+}
+
+fn around(who: Target) -> Shape {
+    Shape::Around { who, says: true, hears: true }
+}
+
+/// A duration of whole microseconds, which is what the text form can say.
+fn micros(rng: &mut Rng, least: Duration, most: Duration) -> Duration {
+    Duration::from_micros(rng.between(least.as_micros() as u64, most.as_micros() as u64))
+}
