@@ -44,13 +44,23 @@ pub struct LogOptions {
 
 impl Default for LogOptions {
     fn default() -> Self {
+        LogOptions::with_segment_bytes(SEGMENT_BYTES)
+    }
+}
+
+impl LogOptions {
+    /// Options with segments of this size in bytes.
+    pub fn with_segment_bytes(segment_bytes: u64) -> LogOptions {
         LogOptions {
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes: segment_bytes.min(SEGMENT_BYTES_LIMIT),
             #[cfg(feature = "planted")]
             planted: None,
         }
     }
 }
+
+/// Larger segments would take too much memory at once when the log is opened.
+const SEGMENT_BYTES_LIMIT: u64 = 1 << 30;
 
 /// Large enough that creating a segment is rare, small enough that compaction gives space back soon.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -61,8 +71,8 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 pub enum Planted {
     /// `sync` returns without making anything durable (bug bank R15).
     SyncDoesNothing,
-    /// A failed `sync` is reported once and then forgotten (bug bank A1).
-    FailedSyncIsForgotten,
+    /// A failed `sync` is tried again, and succeeds without the data (bug bank A1).
+    FailedSyncIsRetried,
     /// What recovery cannot read is treated as the end of the log (bug bank A2).
     DamageIsTruncated,
     /// The meta record reaches the disk one `sync` after the records of its batch (bug bank R21).

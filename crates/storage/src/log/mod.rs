@@ -1,208 +1,132 @@
-//! The durable log: records of slots, and one meta record.
+//! The durable log: the records of consecutive slots, and one meta record.
+//!
+//! ```text
+//!   append* ──▶ pending ──sync──▶ one batch in the newest segment ──▶ read by slot
+//!                                 │ head │ records │ tail │
+//!   open ──▶ batches in order ──▶ Ok, Missing or Damaged, per slot
+//! ```
+//!
+//! Promises:
+//! - L1  What was appended is durable when `sync` returns; after an error the log refuses everything.
+//! - L2  What was appended between two syncs is there as a whole after a crash, or not at all.
+//! - L3  A record comes back as it was written, or its slot is `Damaged`; never another record, never a shorter
+//!   log. One damaged sector costs only the records in it.
+//! - L4  What a crash tore was never acknowledged: it is gone, and nothing is reported as damaged.
+//! - L5  Damage stays reported until its owner has repaired it; recovery only erases what was torn.
+//! - L6  No bytes on the disk make `open` panic, loop, or take more memory than the files are long.
+//!
+//! The format is specified in `docs/storage-format.md`.
 
 mod api;
+mod batch;
+mod description;
+mod read;
+mod recover;
+mod sector;
+mod segment;
+mod state;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
-use types::{Slot, SlotState, Wire};
+use types::Slot;
 
 #[cfg(feature = "planted")]
 pub use api::Planted;
 pub use api::{Identity, LogOp, LogOptions, OpenLogError, ReadLogError, Recovery, WriteLogError};
 
-use crate::{Disk, DiskFile};
+use crate::Disk;
+use segment::{HEADER_SECTORS, Segment};
+use state::{Chain, Location, State};
+use write::Pending;
 
-/// A log on a disk.
+/// A log on a disk. It keeps no records in memory beyond those that are not synced yet.
 pub struct Log<D: Disk> {
-    file: D::File,
-    end: u64,
-    pending: Vec<u8>,
-    meta: Option<Bytes>,
-    first: Slot,
-    records: BTreeMap<u64, Bytes>,
+    disk: D,
+    identity: Identity,
+    options: LogOptions,
+    /// By number, without gaps; the last one is written.
+    segments: BTreeMap<u64, Segment<D::File>>,
+    /// The number of the segment that is written.
+    current: u64,
+    /// Where the next batch goes in it.
+    next_sector: u64,
+    chain: Chain,
+    state: State<Entry>,
+    pending: Pending,
+    /// Set while the disk is being written, and for ever if that fails (L1).
     failed: bool,
+    /// What a planted bug writes instead of the meta record.
+    #[cfg(feature = "planted")]
+    previous_meta: types::SlotState<Bytes>,
+}
+
+/// The record of a slot.
+#[derive(Clone, Debug)]
+enum Entry {
+    Stored(Location),
+    /// Appended as operation `index` of the next batch, and not synced yet.
+    Pending {
+        index: usize,
+        record: Bytes,
+    },
+}
+
+impl Entry {
+    fn len(&self) -> u64 {
+        match self {
+            Entry::Stored(place) => u64::from(place.len),
+            Entry::Pending { record, .. } => record.len() as u64,
+        }
+    }
 }
 
 impl<D: Disk> Log<D> {
-    /// Opens or creates the log in `disk`.
-    ///
-    /// # Errors
-    /// [`OpenLogError`].
-    pub fn open(
-        disk: D,
-        identity: Identity,
-        _options: LogOptions,
-    ) -> Result<(Log<D>, Recovery), OpenLogError> {
-        const NAME: &str = "log-0000000000000000";
-        let created = !disk.list()?.iter().any(|name| name == NAME);
-        let mut file = if created { disk.create(NAME)? } else { disk.open(NAME)? };
-        if created {
-            let mut header = identity.cluster.to_bytes().to_vec();
-            identity.node.encode(&mut header);
-            file.write_at(0, &header)?;
-            file.sync()?;
-            disk.sync_dir()?;
-        }
-        let mut log = Log {
-            file,
-            end: 16,
-            pending: Vec::new(),
-            meta: None,
-            first: Slot(1),
-            records: BTreeMap::new(),
+    fn empty(disk: D, identity: Identity, options: LogOptions) -> Log<D> {
+        Log {
+            disk,
+            identity,
+            options,
+            segments: BTreeMap::new(),
+            current: 1,
+            next_sector: HEADER_SECTORS,
+            chain: Chain::START,
+            state: State::default(),
+            pending: Pending::default(),
             failed: false,
-        };
-        log.replay(identity)?;
-        let recovery = Recovery {
-            meta: log.meta.clone().map_or(SlotState::Missing, SlotState::Ok),
-            first: log.first,
-            records: log.records.values().cloned().map(SlotState::Ok).collect(),
-            tail_damaged: false,
-            created,
-            report: Vec::new(),
-        };
-        Ok((log, recovery))
-    }
-
-    fn replay(&mut self, identity: Identity) -> Result<(), OpenLogError> {
-        let mut bytes = vec![0; usize::try_from(self.file.size()?).unwrap_or(usize::MAX)];
-        self.file.read_at(0, &mut bytes)?;
-        let mut input = types::Reader::new(Bytes::from(bytes));
-        let cluster = u64::decode(&mut input).unwrap_or_default();
-        let node = types::NodeId::decode(&mut input).unwrap_or_default();
-        if cluster != identity.cluster {
-            return Err(OpenLogError::OtherCluster { found: cluster, expected: identity.cluster });
-        }
-        if node != identity.node {
-            return Err(OpenLogError::OtherMember { found: node, expected: identity.node });
-        }
-        while let (Ok(crc), Ok(body)) = (u32::decode(&mut input), Bytes::decode(&mut input)) {
-            if crc32c::crc32c(&body) != crc || body.is_empty() {
-                break;
-            }
-            self.end += 8 + body.len() as u64;
-            let mut body = types::Reader::new(body);
-            while body.remaining() > 0 {
-                let Ok(op) = decode(&mut body) else { break };
-                self.apply(&op);
-            }
-        }
-        Ok(())
-    }
-
-    /// Appends a batch.
-    ///
-    /// # Errors
-    /// [`WriteLogError`].
-    pub fn append(&mut self, ops: &[LogOp]) -> Result<(), WriteLogError> {
-        if self.failed {
-            return Err(WriteLogError::Failed);
-        }
-        let mut body = Vec::new();
-        for op in ops {
-            encode(op, &mut body);
-            self.apply(op);
-        }
-        crc32c::crc32c(&body).encode(&mut self.pending);
-        Bytes::from(body).encode(&mut self.pending);
-        Ok(())
-    }
-
-    fn apply(&mut self, op: &LogOp) {
-        match op {
-            LogOp::SetMeta(meta) => self.meta = Some(meta.clone()),
-            LogOp::Put(slot, record) => {
-                self.records.insert(slot.0, record.clone());
-            }
-            LogOp::TruncateFrom(slot) => {
-                self.records.split_off(&slot.0);
-            }
-            LogOp::CompactTo(slot) => {
-                self.records = self.records.split_off(&(slot.0 + 1));
-                self.first = self.first.max(slot.next());
-            }
-            LogOp::ResetTo { at } => {
-                self.records.clear();
-                self.first = at.next();
-            }
+            #[cfg(feature = "planted")]
+            previous_meta: types::SlotState::Missing,
         }
     }
 
-    /// Makes everything appended durable.
-    ///
-    /// # Errors
-    /// [`WriteLogError`].
-    pub fn sync(&mut self) -> Result<(), WriteLogError> {
-        if self.failed {
-            return Err(WriteLogError::Failed);
-        }
-        let pending = std::mem::take(&mut self.pending);
-        self.failed = true;
-        self.file.write_at(self.end, &pending)?;
-        self.file.sync()?;
-        self.failed = false;
-        self.end += pending.len() as u64;
-        Ok(())
-    }
-
-    /// Reads records by slot.
-    ///
-    /// # Errors
-    /// [`ReadLogError`].
-    pub fn read(&self, first: Slot, last: Slot, bytes_max: u64) -> Result<Vec<Bytes>, ReadLogError> {
-        let mut found = Vec::new();
-        let mut bytes = 0;
-        for slot in first.0..=last.0 {
-            let Some(record) = self.records.get(&slot) else {
-                return Err(ReadLogError::Missing { slot: Slot(slot) });
-            };
-            bytes += record.len() as u64;
-            if !found.is_empty() && bytes > bytes_max {
-                break;
-            }
-            found.push(record.clone());
-        }
-        Ok(found)
-    }
-
-    /// The first slot that the log holds or will hold.
+    /// The first slot that the log holds or will hold: one above what has been compacted or reset.
     pub fn first(&self) -> Slot {
-        self.first
+        self.state.first
     }
 
-    /// The last slot that the log holds; one below `first` if it is empty.
+    /// The last slot that the log holds; one below [`first`](Log::first) if it is empty.
     pub fn last(&self) -> Slot {
-        self.records.last_key_value().map_or(self.first.prev(), |(slot, _)| Slot(*slot))
+        self.state.last
     }
 
     /// Bytes of all segment files.
     pub fn size_bytes(&self) -> u64 {
-        self.end
+        self.segments.values().map(|segment| segment.bytes).sum()
     }
 }
 
-fn encode(op: &LogOp, out: &mut Vec<u8>) {
-    let (tag, slot, bytes) = match op {
-        LogOp::SetMeta(meta) => (0u8, Slot::ZERO, meta.clone()),
-        LogOp::Put(slot, record) => (1, *slot, record.clone()),
-        LogOp::TruncateFrom(slot) => (2, *slot, Bytes::new()),
-        LogOp::CompactTo(slot) => (3, *slot, Bytes::new()),
-        LogOp::ResetTo { at } => (4, *at, Bytes::new()),
-    };
-    tag.encode(out);
-    slot.encode(out);
-    bytes.encode(out);
-}
-
-fn decode(input: &mut types::Reader) -> Result<LogOp, types::WireError> {
-    let (tag, slot, bytes) = (u8::decode(input)?, Slot::decode(input)?, Bytes::decode(input)?);
-    Ok(match tag {
-        0 => LogOp::SetMeta(bytes),
-        1 => LogOp::Put(slot, bytes),
-        2 => LogOp::TruncateFrom(slot),
-        3 => LogOp::CompactTo(slot),
-        4 => LogOp::ResetTo { at: slot },
-        tag => return Err(types::WireError::Tag { what: "LogOp", tag }),
-    })
+impl<D: Disk> fmt::Debug for Log<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log")
+            .field("first", &self.state.first)
+            .field("last", &self.state.last)
+            .field("segments", &self.segments.keys())
+            .field("next_batch", &self.chain.next)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
 }

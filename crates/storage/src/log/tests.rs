@@ -1,0 +1,3 @@
+//! Claims about the log, on a simulated disk.
+
+mod basics;
