@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   error: cannot reach 127.0.0.1:2379: connection refused
-//!     try: althing dev            (starts a three-node cluster here)
+//!     help: althing dev            (starts a three-node cluster here)
 //! ```
 
 use std::fmt;
@@ -35,7 +35,7 @@ impl Failure {
     pub fn report(&self) {
         eprintln!("error: {}", self.what);
         if let Some(next) = &self.next {
-            eprintln!("  try: {next}");
+            eprintln!("  help: {next}");
         }
     }
 }
@@ -43,7 +43,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.next {
-            Some(next) => write!(f, "{}; try: {next}", self.what),
+            Some(next) => write!(f, "{}; help: {next}", self.what),
             None => f.write_str(&self.what),
         }
     }
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_failure_reads_as_a_fact_and_an_advice() {
         let failure = Failure::new("port 2379 is in use").next("althing dev --base-port 3379");
-        assert_eq!(failure.to_string(), "port 2379 is in use; try: althing dev --base-port 3379");
+        assert_eq!(failure.to_string(), "port 2379 is in use; help: althing dev --base-port 3379");
     }
 
     #[test]

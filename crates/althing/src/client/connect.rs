@@ -208,6 +208,6 @@ mod tests {
     fn a_refusal_is_etcds_text_with_an_advice() {
         let status = Status::not_found("etcdserver: requested lease not found");
         let text = refused(&status).to_string();
-        assert!(text.starts_with("requested lease not found; try: althing lease list"), "{text}");
+        assert!(text.starts_with("requested lease not found; help: althing lease list"), "{text}");
     }
 }

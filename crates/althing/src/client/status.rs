@@ -76,7 +76,7 @@ pub async fn run(client: &Client) -> Outcome {
             }
             Err(failure) => {
                 let why = failure.to_string();
-                let why = why.split("; try:").next().unwrap_or_default().to_owned();
+                let why = why.split("; help:").next().unwrap_or_default().to_owned();
                 rows.add_row([Cell::new(&endpoint), Cell::new(""), verdict_cell("unreachable", false)]);
                 eprintln!("{endpoint}: {why}");
                 members.push(json!({ "endpoint": endpoint, "error": why }));

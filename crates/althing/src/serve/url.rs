@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_url_is_said() {
         let why = |text: &str| Url::parse(text, "--x").unwrap_err().to_string();
-        assert!(why("localhost:2379").contains("has no scheme; try: http://localhost:2379"));
+        assert!(why("localhost:2379").contains("has no scheme; help: http://localhost:2379"));
         assert!(why("https://a:1").contains("needs TLS"));
         assert!(why("unix:///tmp/s").contains("is not an http:// URL"));
         assert!(why("http://a").contains("has no port"));
