@@ -1,14 +1,33 @@
 //! What a front-end can ask of a running node. Clonable, usable from any task.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use types::{NodeId, Slot};
+use kv::{LeaseId, Member};
+use storage::Engine;
+use tokio::sync::{broadcast, oneshot};
+use types::{NodeId, Slot, Wire};
+
+use crate::inputs::{ClientInput, ClientPort, LeaseAsk, LeaseReply, WriteReply};
+use crate::leases::{LeaseAnswer, LeaseQuestion, LeaseTimes};
+use crate::mailbox::Rejected;
+use crate::metrics::Metrics;
+use crate::peers::{Peers, question_frame};
+use crate::shared::{AppliedEvents, Published, Shared};
+use crate::{Cluster, StateEngine};
 
 /// A front-end's access to a running node.
-#[derive(Clone, Debug)]
-pub struct Handle {}
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    port: Arc<dyn ClientPort>,
+    peers: Arc<Peers>,
+    questions: Arc<Questions>,
+}
 
 /// A command's own outcome (etcd's answer or refusal) and the store revision after it.
 #[derive(Clone, Debug)]
@@ -63,17 +82,48 @@ pub enum ReadError {
     Stopped,
 }
 
-// Signatures that front-ends are written against; `node` fills them in.
-#[allow(unused_variables, clippy::todo)]
+/// What a subscriber gets next.
+#[derive(Clone, Debug)]
+pub enum Next {
+    /// The changes of the next applied group.
+    Events(Arc<AppliedEvents>),
+    /// Groups were missed, because the subscriber was too slow or the state jumped to a checkpoint. Read the
+    /// missing stretch from [`Handle::reader`], up to its current revision; groups that come next may overlap.
+    Missed,
+}
+
+/// Applied events, in order, from [`Handle::subscribe`] on.
+#[derive(Debug)]
+pub struct Subscription {
+    receiver: broadcast::Receiver<Published>,
+}
+
+/// Between two questions about a lease while there is no leader to answer.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 impl Handle {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        port: Arc<dyn ClientPort>,
+        peers: Arc<Peers>,
+        questions: Arc<Questions>,
+    ) -> Handle {
+        Handle { shared, port, peers, questions }
+    }
+
     /// This member's id.
     pub fn id(&self) -> NodeId {
-        todo!()
+        self.shared.id
     }
 
     /// The cluster's id: a digest of its initial members and token.
     pub fn cluster_id(&self) -> u64 {
-        todo!()
+        self.shared.cluster.id
+    }
+
+    /// The initial cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.shared.cluster
     }
 
     /// Replicates a command and waits until this node has applied it.
@@ -81,7 +131,15 @@ impl Handle {
     /// # Errors
     /// [`ProposeError`]; only `NoLeader` and `Busy` mean that it had no effect.
     pub async fn propose(&self, command: kv::Command, timeout: Duration) -> Result<Applied, ProposeError> {
-        todo!()
+        let (reply, answer) = oneshot::channel();
+        let reply = WriteReply::Client(reply);
+        self.port.offer(ClientInput::Write { body: command.to_bytes(), timeout, reply }).map_err(
+            |rejected| match rejected {
+                Rejected::Full(_) => ProposeError::Busy,
+                Rejected::Closed(_) => ProposeError::Stopped,
+            },
+        )?;
+        answer.await.unwrap_or(Err(ProposeError::Stopped))
     }
 
     /// Waits until everything that was acknowledged anywhere before this call is visible in
@@ -90,7 +148,28 @@ impl Handle {
     /// # Errors
     /// [`ReadError`] if that could not be established in time.
     pub async fn read_barrier(&self, timeout: Duration) -> Result<(), ReadError> {
-        todo!()
+        let (reply, answer) = oneshot::channel();
+        self.port.offer(ClientInput::Read { timeout, reply }).map_err(read_rejected)?;
+        answer.await.unwrap_or(Err(ReadError::Stopped))
+    }
+
+    /// Reads the store as this node has applied it: any thread, one consistent revision a call.
+    pub fn reader(&self) -> kv::Reader<StateEngine> {
+        self.shared.reader.clone()
+    }
+
+    /// The store revision that [`reader`](Handle::reader) sees at least. Subscribers have been sent the events of
+    /// everything up to here.
+    pub fn revision(&self) -> kv::Revision {
+        self.shared.revision()
+    }
+
+    /// Subscribes to everything that is applied from now on.
+    ///
+    /// Take the subscription first and [`revision`](Handle::revision) after it: revisions above come, or have
+    /// come, through the subscription.
+    pub fn subscribe(&self) -> Subscription {
+        Subscription { receiver: self.shared.events.subscribe() }
     }
 
     /// Asks a peer's registered service (lease keep-alives) and waits for its answer.
@@ -98,11 +177,181 @@ impl Handle {
     /// # Errors
     /// As for `read_barrier`.
     pub async fn ask(&self, peer: NodeId, question: Bytes, timeout: Duration) -> Result<Bytes, ReadError> {
-        todo!()
+        let (id, answer) = self.questions.open();
+        self.peers.send_control(peer, question_frame(id, &question));
+        let answer = tokio::time::timeout(timeout, answer).await;
+        self.questions.close(id);
+        answer.map_err(|_| ReadError::TimedOut)?.map_err(|_| ReadError::Stopped)
+    }
+
+    /// Gives a lease its full time again. Any node may be asked. `None`: there is no such lease, or it has run
+    /// out.
+    ///
+    /// # Errors
+    /// [`ReadError`] if no leader answered in time.
+    pub async fn lease_renew(&self, id: LeaseId, timeout: Duration) -> Result<Option<LeaseTimes>, ReadError> {
+        self.ask_leader(LeaseQuestion::Renew(id), timeout).await
+    }
+
+    /// How long a lease still has. Any node may be asked. `None`: there is no such lease.
+    ///
+    /// # Errors
+    /// [`ReadError`] if no leader answered in time.
+    pub async fn lease_times(&self, id: LeaseId, timeout: Duration) -> Result<Option<LeaseTimes>, ReadError> {
+        self.ask_leader(LeaseQuestion::Remaining(id), timeout).await
+    }
+
+    async fn ask_leader(
+        &self,
+        question: LeaseQuestion,
+        timeout: Duration,
+    ) -> Result<Option<LeaseTimes>, ReadError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(if self.leader().is_some() { ReadError::TimedOut } else { ReadError::NoLeader });
+            }
+            match self.ask_known_leader(question, left).await {
+                Some(Ok(bytes)) => {
+                    if let Ok(answer) = LeaseAnswer::times(bytes) {
+                        return Ok(answer);
+                    }
+                }
+                Some(Err(ReadError::Stopped)) => return Err(ReadError::Stopped),
+                Some(Err(_)) | None => {}
+            }
+            tokio::time::sleep(ASK_AGAIN_AFTER.min(left)).await;
+        }
+    }
+
+    /// `None` if no leader is known.
+    async fn ask_known_leader(
+        &self,
+        question: LeaseQuestion,
+        timeout: Duration,
+    ) -> Option<Result<Bytes, ReadError>> {
+        let leader = self.leader()?;
+        // A question that got lost with a leader is asked again of the next one.
+        let timeout = timeout.min(Duration::from_secs(1));
+        if leader != self.shared.id {
+            return Some(self.ask(leader, question.to_bytes(), timeout).await);
+        }
+        let (reply, answer) = oneshot::channel();
+        let ask = LeaseAsk { question, timeout, reply: LeaseReply::Here(reply) };
+        if let Err(rejected) = self.port.offer(ClientInput::Lease(ask)) {
+            return Some(Err(read_rejected(rejected)));
+        }
+        Some(answer.await.map_err(|_| ReadError::Stopped))
+    }
+
+    /// The members: those of the initial cluster, with the names and client URLs that they have published.
+    pub fn members(&self) -> Vec<Member> {
+        // While the state cannot be read (a checkpoint is awaited), the initial cluster is what is known.
+        let published = self.shared.reader.members().unwrap_or_default();
+        let initial = self.shared.cluster.members.iter().map(|member| {
+            let known = published.iter().find(|known| known.id == member.id.0).cloned();
+            known.unwrap_or_else(|| Member {
+                id: member.id.0,
+                peer_urls: member.peer_urls.clone(),
+                ..Member::default()
+            })
+        });
+        initial.collect()
+    }
+
+    /// The leader that this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        *self.shared.leader.borrow()
+    }
+
+    /// The epoch (Raft's term) that this node is in.
+    pub fn epoch(&self) -> u64 {
+        self.shared.status().epoch.number
     }
 
     /// Where the node stands now. Cheap.
     pub fn status(&self) -> Arc<NodeStatus> {
-        todo!()
+        let size_bytes = self.shared.engine.size_bytes();
+        // The engine has no notion of free pages: what it takes is in use, or about to be merged away.
+        let replication = self.shared.status().clone();
+        Arc::new(NodeStatus { replication, size_bytes, size_in_use_bytes: size_bytes })
+    }
+
+    /// Waits until a leader is known and has accepted this member's publication of its name: the node then
+    /// serves. Returns `false` if the node stopped before.
+    pub async fn wait_ready(&self) -> bool {
+        let mut published = self.shared.published.subscribe();
+        let mut failure = self.shared.failure.subscribe();
+        tokio::select! {
+            ready = published.wait_for(|published| *published) => ready.is_ok(),
+            _ = failure.wait_for(Option::is_some) => false,
+        }
+    }
+
+    /// What the node counts about itself.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("id", &self.shared.id).finish_non_exhaustive()
+    }
+}
+
+impl Subscription {
+    /// Waits for what is applied next; `None` once the node has stopped. Cancel safe.
+    pub async fn next(&mut self) -> Option<Next> {
+        match self.receiver.recv().await {
+            Ok(Published::Events(events)) => Some(Next::Events(events)),
+            Ok(Published::Jumped) | Err(broadcast::error::RecvError::Lagged(_)) => Some(Next::Missed),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+/// Questions to peers that wait for an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    next: AtomicU64,
+    open: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
+}
+
+impl Questions {
+    fn open(&self) -> (u64, oneshot::Receiver<Bytes>) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        self.lock().insert(id, sender);
+        (id, receiver)
+    }
+
+    fn close(&self, id: u64) {
+        self.lock().remove(&id);
+    }
+
+    /// A peer answered. Answers that come too late are nobody's.
+    pub(crate) fn answered(&self, id: u64, body: Bytes) {
+        if let Some(asker) = self.lock().remove(&id) {
+            asker.send(body).ok();
+        }
+    }
+
+    /// The node stops: whoever waits is told.
+    pub(crate) fn stop(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Bytes>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read_rejected(rejected: Rejected<ClientInput>) -> ReadError {
+    match rejected {
+        // There is nothing better to say of a read that was shed.
+        Rejected::Full(_) => ReadError::TimedOut,
+        Rejected::Closed(_) => ReadError::Stopped,
     }
 }

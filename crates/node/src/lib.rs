@@ -10,10 +10,33 @@
 //! **Invariant:** a core sees nothing but recordable inputs; what it names as a gate is held until the log is
 //! synced; a failed write or sync ends the process.
 
+mod apply_thread;
+mod checkpoints;
+mod cluster;
+mod config;
+mod core_thread;
 mod disk;
+mod disk_thread;
 mod engine;
 mod handle;
+mod inputs;
+mod intake;
+mod leases;
+mod mailbox;
+mod mem_disk;
+mod metrics;
+mod node;
+mod peers;
+mod shared;
+mod stores;
+mod waiters;
 
+pub use cluster::{Cluster, ClusterError, InitialMember, cluster_id, member_id};
+pub use config::{Config, NodeError, StartError, Storage};
 pub use disk::{OpenDiskError, RealDisk, RealFile};
 pub use engine::{StateEngine, StateView};
-pub use handle::{Applied, Handle, NodeStatus, ProposeError, ReadError};
+pub use handle::{Applied, Handle, Next, NodeStatus, ProposeError, ReadError, Subscription};
+pub use leases::LeaseTimes;
+pub use metrics::{Counter, Histogram, HistogramSnapshot, Metrics, PeerMetrics};
+pub use node::Node;
+pub use shared::AppliedEvents;

@@ -1,0 +1,252 @@
+//! What a node is told when it starts, and why it may refuse.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use types::NodeId;
+
+use crate::Cluster;
+
+/// How to run one node. [`Config::new`] fills in the defaults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This member's name in `cluster`.
+    pub name: String,
+    /// The initial cluster.
+    pub cluster: Cluster,
+    /// Where log and state are kept.
+    pub storage: Storage,
+    /// `host:port` addresses on which peers are awaited.
+    pub listen_peers: Vec<String>,
+    /// What this member tells the others about where its clients reach it.
+    pub client_urls: Vec<String>,
+    /// How often a leader shows that it lives (etcd's `--heartbeat-interval`).
+    pub heartbeat_interval: Duration,
+    /// The least time without a leader before an election (etcd's `--election-timeout`).
+    pub election_timeout: Duration,
+    /// A checkpoint is due after this many applied log entries (etcd's `--snapshot-count`).
+    pub checkpoint_entries: u64,
+    /// Entries kept below a checkpoint for peers that are behind (etcd's `--snapshot-catchup-entries`).
+    pub retained_entries: u64,
+    /// Size of one segment file of the log, in bytes.
+    pub log_segment_bytes: u64,
+}
+
+/// Where a node keeps its log and state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In `<directory>/member/log` and `<directory>/member/state`.
+    Directory(PathBuf),
+    /// In memory: gone when the process ends. A member that comes back without its memory could vote twice,
+    /// so this is for trying things out.
+    Ephemeral,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The cluster's description is wrong.
+    #[error(transparent)]
+    Cluster(#[from] crate::ClusterError),
+    /// An address or URL cannot be used.
+    #[error("{url:?} cannot be used as a peer URL: {reason}")]
+    PeerUrl {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Times that contradict each other.
+    #[error(
+        "--election-timeout is {election_timeout_ms} ms; it must be at least 5 times --heartbeat-interval, \
+         which is {heartbeat_interval_ms} ms"
+    )]
+    Times {
+        /// As given.
+        election_timeout_ms: u128,
+        /// As given.
+        heartbeat_interval_ms: u128,
+    },
+    /// Nobody can listen there.
+    #[error("cannot listen for peers on {address}; is another process using it?")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] crate::OpenDiskError),
+    /// The log cannot be opened.
+    #[error("cannot open the log in {path}")]
+    Log {
+        /// The directory.
+        path: String,
+        /// Why.
+        #[source]
+        source: storage::OpenLogError,
+    },
+    /// The state cannot be opened.
+    #[error("cannot open the state in {path}")]
+    State {
+        /// The directory.
+        path: String,
+        /// Why.
+        #[source]
+        source: kv::OpenKvError,
+    },
+    /// A record of the log is whole but not one of ours.
+    #[error("the log in {path} holds a record that this program cannot read: {source}")]
+    Record {
+        /// The directory.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: types::WireError,
+    },
+    /// The system refused a thread or a descriptor.
+    #[error("the system refuses {what}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What it said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why a running node ended by itself.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The log could not be written or synced, so nothing more may be promised.
+    #[error(
+        "the log in {path} cannot be written: {reason}; free space there or replace the disk, then restart"
+    )]
+    Log {
+        /// The directory.
+        path: String,
+        /// What the disk said.
+        reason: String,
+    },
+    /// The disk is full.
+    #[error(
+        "the disk that holds {path} is full: {reason}; free space there, then restart: nothing acknowledged is lost"
+    )]
+    DiskFull {
+        /// The directory.
+        path: String,
+        /// What the disk said.
+        reason: String,
+    },
+    /// The state could not be written.
+    #[error(
+        "the state in {path} cannot be written: {reason}; free space there or replace the disk, then restart"
+    )]
+    State {
+        /// The directory.
+        path: String,
+        /// What the engine said.
+        reason: String,
+    },
+    /// A thread of the node ended by a bug.
+    #[error("the {thread} thread panicked; this is a bug, please report it with the lines above")]
+    Panic {
+        /// Which thread.
+        thread: &'static str,
+    },
+}
+
+/// The least ratio of election time-out and heartbeat interval, as etcd demands.
+const ELECTION_PER_HEARTBEAT_MIN: u32 = 5;
+
+impl Config {
+    /// A node with etcd's times, listening where its peer URLs say.
+    pub fn new(name: impl Into<String>, cluster: Cluster, storage: Storage) -> Config {
+        let name = name.into();
+        let own = cluster.members.iter().find(|member| member.name == name);
+        let urls = own.map(|member| member.peer_urls.clone()).unwrap_or_default();
+        let listen_peers = urls.iter().filter_map(|url| authority(url).ok()).collect();
+        Config {
+            name,
+            cluster,
+            storage,
+            listen_peers,
+            client_urls: Vec::new(),
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(1000),
+            checkpoint_entries: 10_000,
+            retained_entries: 5_000,
+            log_segment_bytes: storage::LogOptions::default().segment_bytes,
+        }
+    }
+
+    /// Checks what can be checked without starting anything, and returns this member's id.
+    ///
+    /// # Errors
+    /// [`StartError`] naming the setting.
+    pub fn check(&self) -> Result<NodeId, StartError> {
+        let id = self.cluster.member(&self.name)?.id;
+        for member in &self.cluster.members {
+            member.peer_urls.iter().try_for_each(|url| authority(url).map(drop))?;
+        }
+        if self.election_timeout < self.heartbeat_interval * ELECTION_PER_HEARTBEAT_MIN {
+            return Err(StartError::Times {
+                election_timeout_ms: self.election_timeout.as_millis(),
+                heartbeat_interval_ms: self.heartbeat_interval.as_millis(),
+            });
+        }
+        Ok(id)
+    }
+
+    /// The other members, with the `host:port` of their peer URLs.
+    pub(crate) fn peers(&self) -> Vec<(NodeId, Vec<String>)> {
+        let others = self.cluster.members.iter().filter(|member| member.name != self.name);
+        let addresses =
+            |urls: &Vec<String>| urls.iter().filter_map(|url| authority(url).ok()).collect::<Vec<_>>();
+        others.map(|member| (member.id, addresses(&member.peer_urls))).collect()
+    }
+}
+
+/// Returns the `host:port` of `http://host:port`.
+fn authority(url: &str) -> Result<String, StartError> {
+    let refused = |reason| StartError::PeerUrl { url: url.to_owned(), reason };
+    let rest = url.strip_prefix("http://").ok_or_else(|| {
+        refused(if url.starts_with("https://") {
+            "TLS between peers is not offered yet; use http:// on a network that you trust"
+        } else {
+            "it must begin with http://"
+        })
+    })?;
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains('/') {
+        return Err(refused("it must not have a path"));
+    }
+    match authority.rsplit_once(':').map(|(host, port)| (host.is_empty(), port.parse::<u16>().is_ok())) {
+        Some((false, true)) => Ok(authority.to_owned()),
+        _ => Err(refused("it must name a host and a port, as in http://10.0.0.1:2380")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_urls_are_checked_before_anything_starts() {
+        assert_eq!(authority("http://[::1]:2380/").unwrap(), "[::1]:2380");
+        for bad in ["https://h:1", "h:1", "http://h", "http://:1", "http://h:99999", "http://h:1/path"] {
+            assert!(authority(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_election_needs_several_missed_heartbeats() {
+        let cluster = Cluster::parse("a=http://h:1", "t").unwrap();
+        let mut config = Config::new("a", cluster, Storage::Ephemeral);
+        assert!(config.check().is_ok());
+        config.election_timeout = config.heartbeat_interval * 2;
+        assert!(matches!(config.check(), Err(StartError::Times { .. })));
+    }
+}

@@ -1,0 +1,141 @@
+//! What a node finds when it starts: its log and its state, on disk or fresh in memory.
+
+use std::path::Path;
+
+use consensus::{Consensus, Recovered};
+use kv::Kv;
+use storage::{Disk, Identity, Log, LogOptions, Recovery};
+use types::{Epoch, Slot, SlotState, Wire};
+
+use crate::checkpoints::Staged;
+use crate::config::{Config, StartError, Storage};
+use crate::mem_disk::MemDisk;
+use crate::{RealDisk, StateEngine};
+
+/// The log of a node, wherever it is.
+pub(crate) enum AnyLog {
+    Real(Log<RealDisk>),
+    Memory(Log<MemDisk>),
+}
+
+/// Everything that outlives a run of the node.
+pub(crate) struct Stores {
+    pub(crate) log: AnyLog,
+    pub(crate) recovery: Recovery,
+    pub(crate) engine: StateEngine,
+    pub(crate) kv: Kv<StateEngine>,
+    pub(crate) staged: Staged,
+    /// Where the log and the state are, for messages.
+    pub(crate) log_path: String,
+    pub(crate) state_path: String,
+}
+
+/// Segments of an ephemeral log: memory is given back in steps of this many bytes.
+const MEMORY_SEGMENT_BYTES: u64 = 4 << 20;
+
+impl Stores {
+    /// Opens or creates the stores that `config` names.
+    ///
+    /// # Errors
+    /// [`StartError`], naming the directory.
+    pub(crate) fn open(config: &Config, identity: Identity) -> Result<Stores, StartError> {
+        match &config.storage {
+            Storage::Directory(directory) => Stores::open_directory(config, directory, identity),
+            Storage::Ephemeral => Stores::open_memory(config, identity),
+        }
+    }
+
+    fn open_directory(config: &Config, directory: &Path, identity: Identity) -> Result<Stores, StartError> {
+        let member = directory.join("member");
+        let (log_path, state_path) = (member.join("log"), member.join("state"));
+        // The log's directory is locked first, and tells whose it is: nothing is touched that is not ours.
+        let disk = RealDisk::open(&log_path)?;
+        let (log, recovery) = open_log(disk, config.log_segment_bytes, identity, &log_path)?;
+        let state_text = state_path.display().to_string();
+        let state_error = |source| StartError::State { path: state_text.clone(), source };
+        let engine = StateEngine::open_lsm(&state_path).map_err(|error| state_error(error.into()))?;
+        let kv = Kv::open(engine.clone()).map_err(state_error)?;
+        let mut staged = Staged::Files(member.join("staged"));
+        staged.clear().map_err(|source| StartError::System {
+            what: "to remove what an earlier run had staged",
+            source: std::io::Error::other(source),
+        })?;
+        Ok(Stores {
+            log: AnyLog::Real(log),
+            recovery,
+            engine,
+            kv,
+            staged,
+            log_path: log_path.display().to_string(),
+            state_path: state_text,
+        })
+    }
+
+    fn open_memory(config: &Config, identity: Identity) -> Result<Stores, StartError> {
+        let path = Path::new("memory");
+        let segment_bytes = config.log_segment_bytes.min(MEMORY_SEGMENT_BYTES);
+        let (log, recovery) = open_log(MemDisk::default(), segment_bytes, identity, path)?;
+        let engine = StateEngine::memory();
+        let kv = Kv::open(engine.clone())
+            .map_err(|source| StartError::State { path: path.display().to_string(), source })?;
+        Ok(Stores {
+            log: AnyLog::Memory(log),
+            recovery,
+            engine,
+            kv,
+            staged: Staged::Memory(std::collections::BTreeMap::new()),
+            log_path: path.display().to_string(),
+            state_path: path.display().to_string(),
+        })
+    }
+
+    /// Tells the operator what the log has to say about its past.
+    pub(crate) fn log_report(&self) {
+        for fact in &self.recovery.report {
+            tracing::warn!(path = self.log_path, "{fact}");
+        }
+        if self.kv.is_incomplete() {
+            tracing::warn!(path = self.state_path, "the state is incomplete and waits for a checkpoint");
+        }
+    }
+}
+
+fn open_log<D: Disk>(
+    disk: D,
+    segment_bytes: u64,
+    identity: Identity,
+    path: &Path,
+) -> Result<(Log<D>, Recovery), StartError> {
+    #[allow(clippy::needless_update, reason = "the simulator's build has one field more")]
+    let options = LogOptions { segment_bytes, ..LogOptions::default() };
+    Log::open(disk, identity, options)
+        .map_err(|source| StartError::Log { path: path.display().to_string(), source })
+}
+
+/// Turns what the log holds into what a core recovers from.
+///
+/// # Errors
+/// [`StartError::Record`] if a record is whole but not one of this protocol's.
+pub(crate) fn recovered<P: Consensus>(
+    recovery: Recovery,
+    applied: (Slot, Epoch),
+    path: &str,
+) -> Result<Recovered<P>, StartError> {
+    let refused = |source| StartError::Record { path: path.to_owned(), source };
+    let log: Result<Vec<SlotState<P::Record>>, _> = recovery.records.into_iter().map(decode).collect();
+    Ok(Recovered {
+        meta: decode(recovery.meta).map_err(refused)?,
+        first: recovery.first,
+        log: log.map_err(refused)?,
+        tail_damaged: recovery.tail_damaged,
+        applied,
+    })
+}
+
+fn decode<T: Wire>(state: SlotState<bytes::Bytes>) -> Result<SlotState<T>, types::WireError> {
+    Ok(match state {
+        SlotState::Ok(bytes) => SlotState::Ok(T::from_bytes(bytes)?),
+        SlotState::Missing => SlotState::Missing,
+        SlotState::Damaged => SlotState::Damaged,
+    })
+}

@@ -1,0 +1,185 @@
+//! Who waits for what: clients' requests from their arrival at the core to their answer.
+//!
+//! The submitter knows requests by tickets; here a ticket becomes a client again. A read is answered in two
+//! steps: its point in the log is found, then that point is applied.
+
+use std::collections::{BTreeMap, HashMap};
+
+use consensus::Refusal;
+use types::{Slot, Time, Wire};
+
+use crate::handle::{Applied, ProposeError, ReadError};
+use crate::inputs::{LeaseAsk, LeaseReply, WriteReply};
+use crate::leases::LeaseAnswer;
+use crate::metrics::Metrics;
+use crate::peers::{Peers, answer_frame};
+use tokio::sync::oneshot;
+
+/// Everyone who waits.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    writes: HashMap<u64, WriteReply>,
+    reads: HashMap<u64, ReadWaiter>,
+    /// Reads whose point is known, by that point, with the time at which they give up.
+    placed: BTreeMap<Slot, Vec<(Time, ReadReply)>>,
+}
+
+/// A read that waits for its point in the log.
+pub(crate) struct ReadWaiter {
+    pub(crate) deadline: Time,
+    pub(crate) reply: ReadReply,
+}
+
+/// Who wants to know that everything acknowledged before is applied here.
+pub(crate) enum ReadReply {
+    /// A reading client.
+    Client(oneshot::Sender<Result<(), ReadError>>),
+    /// A question to the lessor.
+    Lease(LeaseAsk),
+}
+
+/// What the core thread has to do about an ended request besides what has been done here.
+pub(crate) enum Ended {
+    /// Nothing.
+    Answered,
+    /// The node's name was not published: try again.
+    PublicationFailed,
+    /// The node's name is published.
+    Published,
+}
+
+impl Waiters {
+    pub(crate) fn add_write(&mut self, ticket: u64, reply: WriteReply) {
+        self.writes.insert(ticket, reply);
+    }
+
+    pub(crate) fn add_read(&mut self, ticket: u64, read: ReadWaiter) {
+        self.reads.insert(ticket, read);
+    }
+
+    /// How many commands wait.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// Whether a read waits for its point to be applied.
+    pub(crate) fn has_placed(&self) -> bool {
+        !self.placed.is_empty()
+    }
+
+    /// A command was executed.
+    pub(crate) fn applied(&mut self, ticket: u64, applied: Result<Applied, ProposeError>) -> Ended {
+        match self.writes.remove(&ticket) {
+            // The client may have gone away; its command is executed all the same.
+            Some(WriteReply::Client(reply)) => drop(reply.send(applied)),
+            Some(WriteReply::Publication) if applied.is_err() => return Ended::PublicationFailed,
+            Some(WriteReply::Publication) => return Ended::Published,
+            Some(WriteReply::Revoke) | None => {}
+        }
+        Ended::Answered
+    }
+
+    /// A read's point is known. Returns what may be served at once, `applied` being the last applied slot.
+    pub(crate) fn place(&mut self, ticket: u64, at: Slot, applied: Slot) -> Option<ReadReply> {
+        let read = self.reads.remove(&ticket)?;
+        if at <= applied {
+            return Some(read.reply);
+        }
+        self.placed.entry(at).or_default().push((read.deadline, read.reply));
+        None
+    }
+
+    /// Everything up to `applied` is applied: returns the reads that waited for it.
+    pub(crate) fn reached(&mut self, applied: Slot) -> Vec<ReadReply> {
+        if self.placed.first_key_value().is_none_or(|(first, _)| *first > applied) {
+            return Vec::new();
+        }
+        let later = self.placed.split_off(&applied.next());
+        let reached = std::mem::replace(&mut self.placed, later);
+        reached.into_values().flatten().map(|(_, reply)| reply).collect()
+    }
+
+    /// A request was refused (`Some`), or its time is up.
+    pub(crate) fn failed(
+        &mut self,
+        ticket: u64,
+        refusal: Option<Refusal>,
+        peers: &Peers,
+        metrics: &Metrics,
+    ) -> Ended {
+        if self.writes.contains_key(&ticket) {
+            metrics.proposals_failed.add(1);
+            return self.applied(ticket, Err(propose_error(refusal)));
+        }
+        if let Some(read) = self.reads.remove(&ticket) {
+            metrics.reads_failed.add(1);
+            refuse_read(read.reply, read_error(refusal), peers);
+        }
+        Ended::Answered
+    }
+
+    /// Gives up reads whose point is known but was not applied in time.
+    pub(crate) fn expire(&mut self, now: Time, peers: &Peers) {
+        for waiting in self.placed.values_mut() {
+            let (over, rest): (Vec<_>, Vec<_>) =
+                std::mem::take(waiting).into_iter().partition(|(deadline, _)| *deadline <= now);
+            *waiting = rest;
+            over.into_iter().for_each(|(_, reply)| refuse_read(reply, ReadError::TimedOut, peers));
+        }
+        self.placed.retain(|_, waiting| !waiting.is_empty());
+    }
+
+    /// The tickets of revokes that the lessor asked for.
+    pub(crate) fn revokes(&self) -> Vec<u64> {
+        let revoke =
+            |(ticket, reply): (&u64, &WriteReply)| matches!(reply, WriteReply::Revoke).then_some(*ticket);
+        self.writes.iter().filter_map(revoke).collect()
+    }
+
+    /// Forgets a command that nobody waits for.
+    pub(crate) fn forget_write(&mut self, ticket: u64) {
+        self.writes.remove(&ticket);
+    }
+
+    /// The node stops: everyone is told.
+    pub(crate) fn stop(self, peers: &Peers) {
+        for (_, reply) in self.writes {
+            if let WriteReply::Client(reply) = reply {
+                drop(reply.send(Err(ProposeError::Stopped)));
+            }
+        }
+        let unplaced = self.reads.into_values().map(|read| read.reply);
+        let placed = self.placed.into_values().flatten().map(|(_, reply)| reply);
+        unplaced.chain(placed).for_each(|reply| refuse_read(reply, ReadError::Stopped, peers));
+    }
+}
+
+/// Answers a question about a lease.
+pub(crate) fn answer_lease(reply: LeaseReply, answer: LeaseAnswer, peers: &Peers) {
+    match reply {
+        LeaseReply::Here(reply) => drop(reply.send(answer.to_bytes())),
+        LeaseReply::Peer { to, id } => peers.send_control(to, answer_frame(id, &answer.to_bytes())),
+    }
+}
+
+pub(crate) fn refuse_read(reply: ReadReply, error: ReadError, peers: &Peers) {
+    match reply {
+        ReadReply::Client(reply) => drop(reply.send(Err(error))),
+        ReadReply::Lease(ask) => answer_lease(ask.reply, LeaseAnswer::NotLeader, peers),
+    }
+}
+
+fn propose_error(refusal: Option<Refusal>) -> ProposeError {
+    match refusal {
+        Some(Refusal::NoLeader) => ProposeError::NoLeader,
+        Some(Refusal::Busy | Refusal::Unsupported) => ProposeError::Busy,
+        None => ProposeError::Unknown,
+    }
+}
+
+fn read_error(refusal: Option<Refusal>) -> ReadError {
+    match refusal {
+        Some(Refusal::NoLeader) => ReadError::NoLeader,
+        Some(Refusal::Busy | Refusal::Unsupported) | None => ReadError::TimedOut,
+    }
+}
