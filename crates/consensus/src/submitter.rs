@@ -210,9 +210,12 @@ impl Submitter {
     }
 
     /// The state machine refused a command because its session is not open (never opened, or expired).
-    /// If the session is ours, everything outstanding starts again under a session of its own.
+    /// If the session is ours and was seen open, everything outstanding starts again under a session of its own.
+    ///
+    /// A session that was never seen open is not given up: an attempt that opens it may be on its way, and would
+    /// then execute what has been started again under another name.
     pub fn session_missing(&mut self, session: SessionId) {
-        if session != self.session {
+        if session != self.session || !self.session_opened {
             return;
         }
         // A fresh id, so that a copy of an old attempt still on its way can never execute (S1).
@@ -289,9 +292,6 @@ impl Submitter {
         let mut commands = Vec::with_capacity(due.len());
         let mut numbers = Vec::with_capacity(due.len());
         let mut bytes = 0;
-        if !self.session_opened {
-            commands.push(self.command(0, acked_below, Bytes::new()));
-        }
         for number in due {
             let Some(write) = self.writes.get_mut(&number) else { continue };
             write.sent_at = Some(now);
@@ -302,6 +302,10 @@ impl Submitter {
                 bytes = 0;
             }
             bytes += body.len() as u64;
+            // Every proposal opens the session until that is seen: proposals overtake each other.
+            if commands.is_empty() && !self.session_opened {
+                commands.push(self.command(0, acked_below, Bytes::new()));
+            }
             commands.push(self.command(number, acked_below, body));
             numbers.push(number);
         }
@@ -500,6 +504,22 @@ mod tests {
         assert_eq!(proposal(&requests).1, [(0, 1), (1, 1)]);
         assert_eq!(submitter.executed(SESSION, 2), None);
         assert_eq!(submitter.executed(SessionId(101), 1), Some(2));
+    }
+
+    #[test]
+    fn a_session_that_was_never_seen_open_is_not_given_up() {
+        let mut submitter =
+            Submitter::new(SESSION, SubmitterConfig { batch_bytes_max: 1, ..SubmitterConfig::default() });
+        submitter.submit(Time(0), write(b"a"), FAR);
+        submitter.submit(Time(0), write(b"b"), FAR);
+        let requests = submitter.poll(Time(0));
+        assert_eq!(requests.len(), 2);
+        for request in &requests {
+            let (_, commands) = proposal(std::slice::from_ref(request));
+            assert_eq!(commands[0].0, 0, "whichever arrives first opens the session");
+        }
+        submitter.session_missing(SESSION);
+        assert_eq!(submitter.executed(SESSION, 1), Some(1), "the first attempt still counts");
     }
 
     #[test]
