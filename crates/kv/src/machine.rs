@@ -125,7 +125,7 @@ impl<E: Engine> Kv<E> {
         let meta = match Meta::load(&view)? {
             Some(meta) => meta,
             None if is_empty(&view)? => Meta::fresh(),
-            // The engine was being cleared, and the mark that said so went first.
+            // Nothing here writes rows without the record that says where they stand.
             None => Meta::incomplete(),
         };
         if !meta.complete {

@@ -100,7 +100,9 @@ impl Engine for StateEngine {
 
     fn clear(&self) -> Result<(), EngineError> {
         match self {
-            StateEngine::Lsm(lsm) => lsm.spaces.iter().try_for_each(Keyspace::clear).map_err(failed("clear")),
+            StateEngine::Lsm(lsm) => {
+                lsm.spaces.iter().skip(1).try_for_each(Keyspace::clear).map_err(failed("clear"))
+            }
             StateEngine::Memory(memory) => memory.clear(),
         }
     }

@@ -114,8 +114,8 @@ pub trait Engine: Clone + Send + Sync + 'static {
     /// As for `write`.
     fn persist(&self) -> Result<(), EngineError>;
 
-    /// Removes everything from every space, as part of replacing the state by a checkpoint. Not atomic: the
-    /// caller marks the engine as incomplete first.
+    /// Removes everything from every space but the first, `Space(0)`, as part of replacing the state by a
+    /// checkpoint. Not atomic: the caller first writes into that space that the engine is incomplete.
     ///
     /// # Errors
     /// As for `write`.

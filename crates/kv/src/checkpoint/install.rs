@@ -60,12 +60,10 @@ pub(crate) fn replace(
     write_meta(engine, own(meta))
 }
 
-/// Empties the engine and marks it, durably, as waiting for a checkpoint.
+/// Marks the engine, durably, as waiting for a checkpoint, and empties it of all but that mark.
 pub(crate) fn start_over(engine: &impl Engine) -> Result<(), EngineError> {
-    let mark = Meta::incomplete().to_bytes();
-    write_meta(engine, mark.clone())?;
-    engine.clear()?;
-    write_meta(engine, mark)
+    write_meta::<EngineError>(engine, Meta::incomplete().to_bytes())?;
+    engine.clear()
 }
 
 impl InstallError {

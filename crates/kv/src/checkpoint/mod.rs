@@ -85,6 +85,3 @@ impl Tally {
         self.digest.write(value);
     }
 }
-
-#[cfg(test)]
-mod tests;

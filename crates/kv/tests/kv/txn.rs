@@ -139,7 +139,8 @@ fn every_target_and_operator_compares_the_pair() {
     store.put("x", "");
     store.put_with(PutRequest { lease: 6, ..put("k", "m") }).unwrap();
     store.put_with(PutRequest { lease: 6, ..put("k", "m") }).unwrap();
-    let targets: [(fn(i64) -> CompareTarget, i64); 4] = [
+    type Target = fn(i64) -> CompareTarget;
+    let targets: [(Target, i64); 4] = [
         (CompareTarget::Version, 2),
         (CompareTarget::Create, 3),
         (CompareTarget::Mod, 4),

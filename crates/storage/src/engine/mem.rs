@@ -75,7 +75,10 @@ impl Engine for MemEngine {
     }
 
     fn clear(&self) -> Result<(), EngineError> {
-        self.lock().current = Maps::default();
+        let current = &mut self.lock().current;
+        let kept = current.spaces.remove(&Space(0)).unwrap_or_default();
+        let size_bytes = kept.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
+        *current = Maps { spaces: BTreeMap::from([(Space(0), kept)]), size_bytes };
         Ok(())
     }
 
@@ -163,6 +166,18 @@ mod tests {
         let empty: [&str; 0] = [];
         assert_eq!(keys(&view, excluded(bytes("b")), excluded(bytes("b")), false), empty);
         assert_eq!(keys(&view, included(bytes("c")), included(bytes("b")), true), empty);
+    }
+
+    #[test]
+    fn clearing_keeps_the_first_space() {
+        let engine = filled(&["a", "b"]);
+        let mut batch = WriteBatch::default();
+        batch.put(Space(0), bytes("mark"), bytes("v"));
+        engine.write(batch).unwrap();
+        engine.clear().unwrap();
+        assert_eq!(engine.view().get(Space(0), b"mark").unwrap(), Some(bytes("v")));
+        assert_eq!(engine.view().get(Space(1), b"a").unwrap(), None);
+        assert_eq!(engine.size_bytes(), 5);
     }
 
     #[test]
