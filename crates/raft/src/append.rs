@@ -36,9 +36,8 @@ impl Following {
         Following { verified: commit, ack_due: false, forwards: Vec::new(), asking, incoming: None }
     }
 
-    /// The leader changed, or there is none: only what is committed is known to match the next one's log.
-    pub fn restart(&mut self, commit: Slot) {
-        self.verified = commit;
+    /// The leader changed, or there is none.
+    pub fn restart(&mut self) {
         self.ack_due = false;
         self.forwards.clear();
         self.asking.forget();
@@ -63,6 +62,9 @@ impl Raft {
             let known = (self.commit.above(prev) as usize).min(entries.len());
             entries.drain(..known);
             first = self.commit.next();
+        } else if planted!(self, AcksGap) && self.log.last() == Slot::ZERO && prev > Slot::ZERO {
+            self.log = crate::log::Log::new(prev, prev_term);
+            self.writes.reset_to(prev);
         } else if self.log.term_at(prev) != Some(prev_term) {
             return self.reject(from, prev, prev_term, out);
         }
@@ -78,6 +80,12 @@ impl Raft {
         let slots = (0..).map(|offset| first.plus(offset));
         let known = slots.zip(&records).take_while(is_here).count();
         if known == records.len() {
+            let end = first.plus(known as u64).max(self.commit.next());
+            if planted!(self, OldAppendTruncates) && end <= self.log.last() {
+                self.log.truncate_from(end);
+                self.writes.truncate_from(end);
+                self.following.verified = self.following.verified.min(end.prev());
+            }
             return;
         }
         let first = first.plus(known as u64);
@@ -105,7 +113,7 @@ impl Raft {
         let (hint, hint_term) = self.log.highest_at_most(prev, prev_term);
         let (term, session) = (self.term, self.repair.session);
         let message = Message::Rejected { term, session, prev, hint, hint_term };
-        self.send_control(from, message, self.writes.gate_meta(), out);
+        self.send_control(from, message, self.gate_meta(), out);
     }
 
     /// The leader has committed up to `commit`; so has this replica, as far as its log is known to match.
@@ -117,8 +125,9 @@ impl Raft {
         self.learn_commit(commit);
         self.ask_for_repair(from, out);
         if self.counts_in_quorums() {
-            let message = Message::HeartbeatAck { term: self.term, round };
-            self.send_control(from, message, self.writes.gate_meta(), out);
+            let verified = self.following.verified;
+            let message = Message::HeartbeatAck { term: self.term, round, verified };
+            self.send_control(from, message, self.gate_meta(), out);
         }
     }
 
@@ -136,6 +145,13 @@ impl Raft {
     /// What may be acknowledged, and the write that must be durable first (R3, R7).
     fn acknowledgement(&self) -> (Slot, WriteSeq) {
         let matched = self.following.verified;
-        (matched, self.writes.gate_slot(matched).max(self.writes.gate_meta()))
+        let gate =
+            if planted!(self, AcksBeforeDurable) { WriteSeq::NONE } else { self.writes.gate_slot(matched) };
+        (matched, gate.max(self.gate_meta()))
+    }
+
+    /// What an answer waits for that rests on this replica's term and vote (R3).
+    pub(crate) fn gate_meta(&self) -> WriteSeq {
+        if planted!(self, AnswersBeforeMeta) { WriteSeq::NONE } else { self.writes.gate_meta() }
     }
 }

@@ -18,7 +18,8 @@ impl Raft {
         let State::Leader(leading) = &self.state else { return };
         let peers = leading.progress.values();
         let counted = peers.map(|progress| if progress.counts { progress.matched } else { Slot::ZERO });
-        let own = self.writes.durable_slot();
+        let is_unsynced_enough = planted!(self, CountsUnsynced);
+        let own = if is_unsynced_enough { self.log.last() } else { self.writes.durable_slot() };
         let Some(held) = held_by(self.config.majority(), counted.chain([own])) else { return };
         let is_own = self.log.term_at(held) == Some(self.term) || planted!(self, CommitsOldTerms);
         if held > self.commit && is_own {
@@ -36,7 +37,8 @@ impl Raft {
         let Some(records) = self.log.read(first, self.commit, u64::MAX) else { return };
         let entries = records.into_iter().map(committed_entry).collect();
         self.emitted = self.commit;
-        self.emitted_gate = self.writes.gate_slot(self.commit);
+        let is_gated = !planted!(self, CountsUnsynced);
+        self.emitted_gate = if is_gated { self.writes.gate_slot(self.commit) } else { WriteSeq::NONE };
         self.emit(Event::Committed { first, entries }, self.emitted_gate, out);
     }
 
@@ -68,7 +70,7 @@ impl Raft {
         let by_count = Slot(self.checkpoint.0.saturating_sub(self.config.retained_entries));
         let by_bytes = self.log.lowest_within(self.checkpoint, self.config.retained_bytes);
         // A peer that is being sent a checkpoint goes on from where that one stands.
-        let upto = by_count.max(by_bytes.prev()).min(self.lowest_transfer()).min(self.writes.durable_slot());
+        let upto = by_count.max(by_bytes).min(self.lowest_transfer()).min(self.writes.durable_slot());
         if upto > self.log.base() {
             self.log.compact_to(upto);
             self.writes.compact_to(upto);

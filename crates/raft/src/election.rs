@@ -86,13 +86,14 @@ impl Raft {
     fn answer_old_term(&mut self, from: NodeId, message: &Message, out: &mut Out<Raft>) {
         let term = self.term;
         let answer = match message {
+            Message::RequestVote { pre: true, .. } if planted!(self, PreVoteHidesTerm) => return,
             Message::RequestVote { pre, .. } => Message::Vote { term, pre: *pre, granted: false },
             Message::Append { .. } | Message::Heartbeat { .. } | Message::Chunk { .. } => {
-                Message::HeartbeatAck { term, round: 0 }
+                Message::HeartbeatAck { term, round: 0, verified: self.commit }
             }
             _ => return,
         };
-        self.send_control(from, answer, self.writes.gate_meta(), out);
+        self.send_control(from, answer, self.gate_meta(), out);
     }
 
     /// A message of this term's leader arrived. Returns whether it can be believed.
@@ -130,12 +131,15 @@ impl Raft {
             self.vote = None;
             self.save_meta();
             self.repair.enter_term(self.integrity);
+            self.following.verified = Slot::ZERO;
         }
+        // Whatever is committed matches any later leader's log.
+        self.following.verified = self.following.verified.max(self.commit);
         self.resign(out);
         self.state = State::Follower;
         self.leader = leader;
         self.election.contact = None;
-        self.following.restart(self.commit);
+        self.following.restart();
         self.draw_deadline(now);
     }
 
@@ -189,6 +193,9 @@ impl Raft {
     ) {
         let is_up_to_date = last >= (self.log.last_term(), self.log.last());
         let may_vote = self.integrity == Integrity::Intact && is_up_to_date;
+        if pre && term == self.term && planted!(self, PreVoteHidesTerm) {
+            return;
+        }
         let granted = if pre {
             may_vote && term > self.term && !self.hears_other_leader(now, from)
         } else {
@@ -198,7 +205,7 @@ impl Raft {
             self.cast_vote(now, from);
         }
         let term = if granted { term } else { self.term };
-        self.send_control(from, Message::Vote { term, pre, granted }, self.writes.gate_meta(), out);
+        self.send_control(from, Message::Vote { term, pre, granted }, self.gate_meta(), out);
     }
 
     fn cast_vote(&mut self, now: Now, candidate: NodeId) {
@@ -257,7 +264,7 @@ impl Raft {
 
     fn lead(&mut self, now: Now) {
         let last = self.log.last();
-        let leading = Leading::new(&self.config, last, now.mono);
+        let leading = Leading::new(&self.config, (self.commit, last), now.mono);
         self.state = State::Leader(Box::new(leading));
         self.leader = Some(self.config.id);
         // Nothing inherited can be committed by counting (R4): an entry of its own term commits it all.

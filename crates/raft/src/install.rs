@@ -136,7 +136,7 @@ impl Raft {
     ) {
         if self.leader == Some(to) {
             let message = Message::ChunkAck { term: self.term, transfer, next, failed };
-            self.send_control(to, message, self.writes.gate_meta(), out);
+            self.send_control(to, message, self.gate_meta(), out);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The promises that one replica can check of itself; numbers as in the crate's documentation.
 
-use types::Slot;
-
 use crate::raft::State;
 use crate::{Integrity, Raft};
 
@@ -65,11 +63,13 @@ impl Raft {
             let checked = progress.check(self.log.last(), &self.config);
             checked.map_err(|error| format!("R7: towards {peer:?}: {error}"))?;
         }
-        if self.commit > leading.term_start.max(self.applied) && self.commit > Slot::ZERO {
-            let is_own = self.log.term_at(self.commit).is_none_or(|term| term == self.term);
-            if !is_own {
-                return Err(format!("R4: committed {:?} of another term by counting", self.commit));
-            }
+        let inherited = leading.commit_inherited.max(self.checkpoint);
+        if self.commit > inherited && self.commit < leading.term_start {
+            let start = leading.term_start;
+            return Err(format!(
+                "R4: committed {:?} by counting, own entries begin at {start:?}",
+                self.commit
+            ));
         }
         Ok(())
     }

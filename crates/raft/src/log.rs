@@ -28,6 +28,8 @@ pub(crate) struct Log {
     cache_first: Slot,
     /// Position, in bytes since this value was made, of the end of the slot below `cache_first`.
     cache_start: u64,
+    /// Position of the end of `base`.
+    base_end: u64,
     /// Positions of the ends of some slots below `cache_first`, one every `MARK_BYTES`.
     marks: VecDeque<(Slot, u64)>,
 }
@@ -59,6 +61,7 @@ impl Log {
             cache: VecDeque::new(),
             cache_first: base.next(),
             cache_start: 0,
+            base_end: 0,
             marks: VecDeque::new(),
         }
     }
@@ -143,6 +146,7 @@ impl Log {
     /// Forgets `upto` and everything below it.
     pub fn compact_to(&mut self, upto: Slot) {
         let Some(term) = self.term_at(upto) else { return };
+        self.base_end = self.position(upto);
         self.base = upto;
         self.base_term = term;
         let begun = self.runs.partition_point(|run| run.first <= upto);
@@ -190,12 +194,18 @@ impl Log {
         self.end_position() - self.position(slot)
     }
 
-    /// The lowest slot that has at most `bytes_max` of records between it and `upto`.
+    /// The lowest slot below which the log can be cut so that at most `bytes_max` are left up to `upto`.
     pub fn lowest_within(&self, upto: Slot, bytes_max: u64) -> Slot {
         let floor = self.position(upto).saturating_sub(bytes_max);
+        if floor <= self.base_end {
+            return self.base;
+        }
         let marked = self.marks.partition_point(|(_, end)| *end < floor);
         if let Some((slot, _)) = self.marks.get(marked) {
             return (*slot).min(upto);
+        }
+        if floor <= self.cache_start {
+            return self.cache_first.prev().min(upto);
         }
         let cached = self.cache.partition_point(|cached| cached.end < floor);
         self.cache_first.plus(cached as u64).min(upto)
@@ -261,8 +271,8 @@ impl Log {
         }
         let marked = self.marks.partition_point(|(at, _)| *at <= slot);
         match marked {
-            0 => self.marks.front().map_or(self.cache_start, |(_, end)| *end),
-            _ => self.marks[marked - 1].1,
+            0 => self.base_end,
+            _ => self.marks[marked - 1].1.max(self.base_end),
         }
     }
 }

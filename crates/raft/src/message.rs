@@ -100,6 +100,9 @@ pub enum Message {
         term: u64,
         /// The round of the heartbeat.
         round: u64,
+        /// The follower's log is known to it to match the leader's up to here; less than it acknowledged
+        /// if it has restarted since.
+        verified: Slot,
     },
     /// Commands for the leader to propose.
     Forward {
@@ -198,6 +201,7 @@ impl Message {
             Message::Appended { matched, .. } => matched.0,
             Message::Rejected { prev, hint, hint_term, .. } => prev.0.max(hint.0).max(*hint_term),
             Message::Commit { commit, .. } | Message::Heartbeat { commit, .. } => commit.0,
+            Message::HeartbeatAck { verified, .. } => verified.0,
             Message::ReadAnswer { at, .. } => at.0,
             Message::Chunk { meta, index, .. } => meta.at.0.max(meta.epoch.number).max(*index),
             Message::ChunkAck { next, .. } => *next,
@@ -245,7 +249,7 @@ wire_variants! { Message:
     5 Rejected { term, session, prev, hint, hint_term }
     6 Commit { term, commit }
     7 Heartbeat { term, commit, round }
-    8 HeartbeatAck { term, round }
+    8 HeartbeatAck { term, round, verified }
     9 Forward { commands }
     10 ReadAsk { ask }
     11 ReadAnswer { ask, at }

@@ -11,10 +11,62 @@ macro_rules! planted {
     }};
 }
 
-/// A bug of the bank in `docs/protocols/raft.md`.
 #[cfg(feature = "planted")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Planted {
-    /// R1: entries of earlier terms are committed by counting copies (LogCabin #44, 2013).
-    CommitsOldTerms,
+macro_rules! bank {
+    ($($(#[doc = $source:literal])+ $row:literal $bug:ident,)*) => {
+        /// A bug of the bank in `docs/protocols/raft.md`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Planted {
+            $($(#[doc = $source])+ $bug,)*
+        }
+
+        impl Planted {
+            /// All of them.
+            pub const ALL: &[Planted] = &[$(Planted::$bug,)*];
+
+            /// The row of the bank that it belongs to.
+            pub fn row(self) -> &'static str {
+                match self {
+                    $(Planted::$bug => $row,)*
+                }
+            }
+
+            /// What it does, and who suffered from it.
+            pub fn source(self) -> &'static str {
+                match self {
+                    $(Planted::$bug => concat!($($source),+).trim_ascii(),)*
+                }
+            }
+        }
+    };
+}
+
+#[cfg(feature = "planted")]
+bank! {
+    /// Entries of earlier terms are committed by counting copies (LogCabin #44, 2013).
+    "R1" CommitsOldTerms,
+    /// The vote is not in the durable meta record, so a restart votes again (hotstuff #15; two leaders in a
+    /// term as in etcd #7280).
+    "R3" ForgetsVote,
+    /// An older, shorter append cuts off what follows it (openraft 9540c904, CCF #5674).
+    "R7" OldAppendTruncates,
+    /// A pre-candidate of an old term is not told the new one, and never catches up with it (hashicorp/raft
+    /// #609, canonical/raft #279).
+    "R11" PreVoteHidesTerm,
+    /// A new leader answers reads before it has committed an entry of its own term (TiKV #6340).
+    "R13" ReadsBeforeOwnCommit,
+    /// A leader answers reads without asking whether it still leads (Jepsen's etcd 0.4 and Redis-Raft findings).
+    "R13" ReadsWithoutRound,
+    /// The number of a read round is used again, so that a late answer confirms the wrong one (etcd #20418).
+    "R14" ReusesReadRounds,
+    /// The leader counts and applies its own copy before it is durable (etcd #14370).
+    "R16" CountsUnsynced,
+    /// An append after a gap is taken into an empty log and acknowledged (oxia #1239).
+    "R20" AcksGap,
+    /// Votes and acknowledgements do not wait for the term and vote to be durable (openraft `io_ordering.md`).
+    "R21" AnswersBeforeMeta,
+    /// Acknowledgements do not wait for the entries to be durable (the gate is released early).
+    "GATE" AcksBeforeDurable,
+    /// Damaged records are taken for a shorter log ("Protocol-Aware Recovery", FAST'18).
+    "A2" DamageIsTruncation,
 }

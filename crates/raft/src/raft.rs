@@ -202,7 +202,9 @@ impl Raft {
             }
             Message::Commit { commit, .. } => self.learn_commit(commit),
             Message::Heartbeat { commit, round, .. } => self.on_heartbeat(from, commit, round, out),
-            Message::HeartbeatAck { round, .. } => self.on_heartbeat_ack(now, from, round, out),
+            Message::HeartbeatAck { round, verified, .. } => {
+                self.on_heartbeat_ack(now, from, round, verified, out);
+            }
             Message::Forward { commands } => self.on_forward(commands),
             Message::ReadAsk { ask } => self.on_read_ask(from, ask),
             Message::ReadAnswer { ask, at } => self.on_read_answer(from, ask, at, out),
@@ -212,7 +214,7 @@ impl Raft {
             Message::ChunkAck { transfer, next, failed, .. } => {
                 self.on_chunk_ack(now, from, transfer, (next, failed), out);
             }
-            Message::Repair { session, meta_lost, .. } => self.on_repair(from, session, meta_lost, out),
+            Message::Repair { session, meta_lost, .. } => self.on_repair(now, from, session, meta_lost, out),
             Message::RepairGoal { session, upto, .. } => self.on_repair_goal(session, upto),
         }
     }
@@ -252,7 +254,7 @@ impl Raft {
     pub(crate) fn save_meta(&mut self) {
         self.writes.set_meta(Meta {
             term: self.term,
-            vote: self.vote,
+            vote: if planted!(self, ForgetsVote) { None } else { self.vote },
             wall: self.wall,
             integrity: self.integrity,
         });

@@ -108,11 +108,16 @@ impl Raft {
         match &mut self.state {
             State::Leader(leading) => {
                 let rounds = &mut leading.rounds;
-                let may_begin = rounds.current.is_none() && commit >= leading.term_start;
-                if rounds.waiting.is_empty() || !may_begin {
+                let may_begin = commit >= leading.term_start || planted!(self, ReadsBeforeOwnCommit);
+                if rounds.waiting.is_empty() || rounds.current.is_some() || !may_begin {
                     return;
                 }
-                rounds.latest += 1;
+                if planted!(self, ReusesReadRounds) {
+                    rounds.latest = 1;
+                    leading.progress.values_mut().for_each(|progress| progress.round = 0);
+                } else {
+                    rounds.latest += 1;
+                }
                 rounds.current = Some(Round { at: commit, readers: std::mem::take(&mut rounds.waiting) });
                 leading.heartbeat_due = true;
                 self.answer_reads(out); // a group of one needs nobody's confirmation
@@ -143,7 +148,7 @@ impl Raft {
         let latest = leading.rounds.latest;
         let confirmed =
             leading.progress.values().filter(|progress| progress.counts && progress.round == latest);
-        if confirmed.count() + 1 < majority {
+        if confirmed.count() + 1 < majority && !planted!(self, ReadsWithoutRound) {
             return;
         }
         let Some(round) = leading.rounds.current.take() else { return };

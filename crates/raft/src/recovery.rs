@@ -75,6 +75,8 @@ impl Raft {
         let is_fresh = disk.log.is_empty() && !disk.tail_damaged && applied == Slot::ZERO;
         let meta = trusted_meta(disk.meta.clone(), is_fresh);
         let Salvage { log, lost, fix } = salvage(disk);
+        #[cfg(feature = "planted")]
+        let lost = lost && config.planted != Some(crate::Planted::DamageIsTruncation);
         let (meta, integrity) = judge(meta, log.last_term().max(epoch.number), lost);
         let identity = [config.id.0, meta.term, log.last().0, applied.0, now.mono.0, now.wall.0 as u64];
         let mut rng = Rng::keyed(seed, &identity);
@@ -143,24 +145,41 @@ impl Raft {
         self.integrity != Integrity::MetaLost
     }
 
-    /// Tells the leader of this term what this replica lost, until it answers.
+    /// Tells the leader of this term what this replica lost, until it answers. In the place of a heartbeat's
+    /// answer if that may not count.
     pub(crate) fn ask_for_repair(&self, leader: NodeId, out: &mut Out<Raft>) {
-        if self.repair.goal.is_some() || self.integrity == Integrity::Intact {
+        let meta_lost = self.integrity == Integrity::MetaLost;
+        let is_known = self.repair.goal.is_some() && !meta_lost;
+        if is_known || self.integrity == Integrity::Intact {
             return;
         }
-        let meta_lost = self.integrity == Integrity::MetaLost;
         let message = Message::Repair { term: self.term, session: self.repair.session, meta_lost };
-        self.send_control(leader, message, self.writes.gate_meta(), out);
+        self.send_control(leader, message, self.gate_meta(), out);
     }
 
     /// A peer lost memory: what it acknowledged before this moment no longer counts.
-    pub(crate) fn on_repair(&mut self, from: NodeId, session: u64, meta_lost: bool, out: &mut Out<Raft>) {
+    pub(crate) fn on_repair(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        session: u64,
+        meta_lost: bool,
+        out: &mut Out<Raft>,
+    ) {
         let (term, upto) = (self.term, self.log.last());
         let Some(progress) = self.progress(from) else { return };
         if progress.session != session {
-            progress.reset(session, !meta_lost);
+            self.close_transfer(from, out);
+            self.forget_acknowledged(from, session, !meta_lost);
         }
+        self.on_answer(now, from, Slot(u64::MAX), out);
         self.send_control(from, Message::RepairGoal { term, session, upto }, consensus::WriteSeq::NONE, out);
+    }
+
+    fn forget_acknowledged(&mut self, peer: NodeId, session: u64, counts: bool) {
+        if let Some(progress) = self.progress(peer) {
+            progress.reset(session, counts);
+        }
     }
 
     pub(crate) fn on_repair_goal(&mut self, session: u64, upto: Slot) {

@@ -25,6 +25,8 @@ pub(crate) struct Leading {
     pub progress: BTreeMap<NodeId, Progress>,
     /// The first entry of the leader's own term.
     pub term_start: Slot,
+    /// What was known to be committed when it was elected.
+    pub commit_inherited: Slot,
     /// Read rounds.
     pub rounds: Rounds,
     /// When the next heartbeat is due.
@@ -38,11 +40,12 @@ pub(crate) struct Leading {
 }
 
 impl Leading {
-    /// A new leader whose log, before anything of its own, ends at `last`.
-    pub fn new(config: &Config, last: Slot, now: Time) -> Leading {
+    /// A new leader whose log, before anything of its own, is committed up to `commit` and ends at `last`.
+    pub fn new(config: &Config, (commit, last): (Slot, Slot), now: Time) -> Leading {
         Leading {
             progress: config.peers().map(|peer| (peer, Progress::new(last, now))).collect(),
             term_start: last.next(),
+            commit_inherited: commit,
             rounds: Rounds::default(),
             heartbeat_at: now + config.heartbeat_interval,
             heartbeat_due: false,
@@ -247,21 +250,39 @@ impl Raft {
         progress.probe(meet.next().min(prev));
     }
 
-    pub(crate) fn on_heartbeat_ack(&mut self, now: Now, from: NodeId, round: u64, out: &mut Out<Raft>) {
+    pub(crate) fn on_heartbeat_ack(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        round: u64,
+        verified: Slot,
+        out: &mut Out<Raft>,
+    ) {
         let Some(progress) = self.progress(from) else { return };
-        progress.contact = now.mono;
         progress.round = progress.round.max(round);
-        if progress.heartbeat_answered() {
-            let next = progress.next;
-            self.ask_whether_lost(from, next, out);
-        }
+        self.on_answer(now, from, verified, out);
         self.answer_reads(out);
     }
 
+    /// The peer answered a heartbeat. If it seems to miss something that was sent, asks it.
+    pub(crate) fn on_answer(&mut self, now: Now, from: NodeId, verified: Slot, out: &mut Out<Raft>) {
+        let Some(progress) = self.progress(from) else { return };
+        progress.contact = now.mono;
+        let has_restarted = verified < progress.matched;
+        let is_sent_entries = !matches!(progress.flow, Flow::Checkpoint(_));
+        if progress.heartbeat_answered() || (has_restarted && is_sent_entries) {
+            self.ask_whether_lost(from, out);
+        }
+    }
+
     /// Sends an empty append behind those under way: if one of them is lost, this one is rejected.
-    fn ask_whether_lost(&self, peer: NodeId, next: Slot, out: &mut Out<Raft>) {
-        let prev = next.prev();
-        let Some(prev_term) = self.log.term_at(prev) else { return };
+    fn ask_whether_lost(&mut self, peer: NodeId, out: &mut Out<Raft>) {
+        let Some(progress) = self.progress(peer) else { return };
+        let (matched, prev) = (progress.matched, progress.next.prev());
+        let Some(prev_term) = self.log.term_at(prev) else {
+            // What was under way is compacted by now: begin again from what is known to have arrived.
+            return self.probe(peer, matched.next());
+        };
         let (term, commit) = (self.term, self.commit);
         let message = Message::Append { term, prev, prev_term, commit, entries: Vec::new() };
         let to = consensus::Dest::Node(peer);
@@ -273,6 +294,12 @@ impl Raft {
             && matches!(progress.flow, Flow::Replicate)
         {
             let next = progress.matched.next();
+            self.probe(peer, next);
+        }
+    }
+
+    fn probe(&mut self, peer: NodeId, next: Slot) {
+        if let Some(progress) = self.progress(peer) {
             progress.probe(next);
         }
     }

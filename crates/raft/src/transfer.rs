@@ -22,6 +22,8 @@ pub(crate) struct Transfer {
     at: Option<Slot>,
     /// The next chunk to read.
     next: u64,
+    /// A chunk is being read; one at a time, because only the last one says that it is the last.
+    reading: bool,
     /// Chunks below this one are staged at the peer.
     acked: u64,
     /// How many chunks there are; known with the last one.
@@ -39,14 +41,16 @@ const RETRIES_MAX: u64 = 3;
 
 impl Transfer {
     fn new(id: TransferId) -> Transfer {
-        Transfer { id, at: None, next: 0, acked: 0, count: None, idle: 0, retries: 0 }
+        Transfer { id, at: None, next: 0, reading: false, acked: 0, count: None, idle: 0, retries: 0 }
     }
 
     /// The next chunk that the window allows to read.
     fn next_chunk(&mut self, window: u64) -> Option<u64> {
-        if self.next >= self.acked + window || self.count.is_some_and(|count| self.next >= count) {
+        let is_read = self.count.is_some_and(|count| self.next >= count);
+        if self.reading || is_read || self.next >= self.acked + window {
             return None;
         }
+        self.reading = true;
         self.next += 1;
         Some(self.next - 1)
     }
@@ -77,7 +81,7 @@ impl Raft {
             // A term has one leader, so that no number is used twice, whatever restarts.
             progress.checkpoint(Transfer::new(TransferId((term << TERM_SHIFT) + number)));
             leading.transfers_begun = number;
-            self.read_chunks(*peer, out);
+            self.read_chunk(*peer, out);
         }
     }
 
@@ -94,12 +98,11 @@ impl Raft {
         leading.progress.iter().find(|(_, progress)| is_it(progress)).map(|(peer, _)| *peer)
     }
 
-    fn read_chunks(&mut self, peer: NodeId, out: &mut Out<Raft>) {
+    fn read_chunk(&mut self, peer: NodeId, out: &mut Out<Raft>) {
         let window = self.config.chunks_inflight_max;
         let Some(Progress { flow: Flow::Checkpoint(transfer), .. }) = self.progress(peer) else { return };
         let id = transfer.id;
-        let chunks: Vec<u64> = std::iter::from_fn(|| transfer.next_chunk(window)).collect();
-        for index in chunks {
+        if let Some(index) = transfer.next_chunk(window) {
             self.emit(Event::ReadChunk { transfer: id, index }, WriteSeq::NONE, out);
         }
     }
@@ -115,14 +118,15 @@ impl Raft {
         let Some(transfer) = self.transfer(peer, id) else { return };
         transfer.at = Some(at);
         transfer.idle = 0;
+        transfer.reading = false;
         if last {
             transfer.count = Some(index + 1);
-            transfer.next = transfer.next.min(index + 1);
         }
         let meta = CheckpointMeta { at, epoch, membership: self.membership() };
         let (term, wall) = (self.term, self.wall);
         let message = Message::Chunk { term, transfer: id, meta, wall, index, chunk, last };
         self.send_now(Dest::Node(peer), message, Lane::Bulk, out);
+        self.read_chunk(peer, out);
     }
 
     pub(crate) fn on_chunk_ack(
@@ -145,7 +149,7 @@ impl Raft {
             transfer.idle = 0;
             transfer.retries = 0;
         }
-        self.read_chunks(from, out);
+        self.read_chunk(from, out);
     }
 
     pub(crate) fn on_chunk_lost(&mut self, id: TransferId, out: &mut Out<Raft>) {
@@ -172,7 +176,7 @@ impl Raft {
             }
         }
         for peer in again {
-            self.read_chunks(peer, out);
+            self.read_chunk(peer, out);
         }
         for peer in over {
             self.give_up_transfer(peer, out);
@@ -195,7 +199,7 @@ impl Raft {
         }
     }
 
-    fn close_transfer(&mut self, peer: NodeId, out: &mut Out<Raft>) {
+    pub(crate) fn close_transfer(&mut self, peer: NodeId, out: &mut Out<Raft>) {
         if let Some(Progress { flow: Flow::Checkpoint(transfer), .. }) = self.progress(peer) {
             let transfer = transfer.id;
             self.emit(Event::CloseTransfer { transfer }, WriteSeq::NONE, out);

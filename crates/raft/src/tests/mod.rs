@@ -2,5 +2,5 @@
 
 mod election;
 mod machine;
-mod replication;
+mod weather;
 mod world;

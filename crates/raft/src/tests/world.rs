@@ -32,6 +32,8 @@ pub struct World {
     /// What was committed anywhere, by slot.
     committed: BTreeMap<Slot, CommittedEntry>,
     leaders: BTreeMap<u64, NodeId>,
+    /// What a read must at least see: everything that anybody had applied when it was asked for.
+    floors: BTreeMap<Token, Slot>,
     /// The first promise that was broken.
     pub violation: Option<String>,
 }
@@ -53,6 +55,7 @@ impl World {
             boots: 100,
             committed: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            floors: BTreeMap::new(),
             violation: None,
         };
         for number in 1..=nodes {
@@ -122,6 +125,7 @@ impl World {
     pub fn read(&mut self, id: u64) -> Token {
         self.tokens += 1;
         let token = Token(self.tokens);
+        self.floors.insert(token, self.committed_last().unwrap_or_default());
         self.request(id, Request::Read { token, level: ReadLevel::ReadIndex });
         token
     }
@@ -287,8 +291,14 @@ impl World {
         }
     }
 
-    /// All replicas commit the same entries.
+    /// All replicas commit the same entries, and reads see everything that was applied before them (R6).
     fn judge(&mut self, id: NodeId, event: &Event) {
+        if let Event::ReadReady { token, at } = event
+            && *at < self.floors[token]
+        {
+            let broken = format!("{id:?} reads at {at:?}, {:?} was applied before", self.floors[token]);
+            self.violation.get_or_insert(broken);
+        }
         let Event::Committed { first, entries } = event else { return };
         for (slot, entry) in (first.0..).map(Slot).zip(entries) {
             let agreed = self.committed.entry(slot).or_insert_with(|| entry.clone());
@@ -300,6 +310,11 @@ impl World {
     }
 
     // ---- claims
+
+    /// The last slot that anybody has applied.
+    pub fn committed_last(&self) -> Option<Slot> {
+        self.committed.keys().last().copied()
+    }
 
     pub fn assert_sound(&self) {
         assert_eq!(self.violation, None);

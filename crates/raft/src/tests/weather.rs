@@ -1,0 +1,132 @@
+//! Everything at once: loss, doubling, reordering, cut links, slow disks, crashes and damage. Whatever happens, all
+//! replicas agree and reads are fresh; when it stops, all of them go on.
+
+use std::time::Duration;
+
+use consensus::{Consensus, Input, Role};
+use types::{Rng, SlotState};
+
+use super::world::World;
+use crate::Config;
+
+const ROUNDS: u64 = 600;
+
+/// Runs a cluster of one to five nodes through the weather of `seed`. Returns what went wrong.
+pub fn weather(seed: u64, adjust: impl Fn(&mut Config)) -> Result<(), String> {
+    let nodes = 1 + seed % 5;
+    let mut world = World::with(nodes, |config| {
+        config.checkpoint_entries = 10;
+        config.retained_entries = 3;
+        config.cache_bytes_max = 300;
+        config.inflight_messages_max = 4;
+        adjust(config);
+    });
+    let mut rng = Rng::new(seed);
+    for round in 0..ROUNDS {
+        let pause = if rng.chance_ppm(30_000) { 1500 } else { 20 };
+        world.now = world.now + Duration::from_millis(rng.below(pause));
+        gust(&mut world, &mut rng, nodes, round);
+        if let Some(broken) = world.violation {
+            return Err(format!("seed {seed}, round {round}: {broken}"));
+        }
+    }
+    calm(&mut world, nodes).map_err(|error| format!("seed {seed}, afterwards: {error}"))
+}
+
+/// One random thing happens.
+fn gust(world: &mut World, rng: &mut Rng, nodes: u64, round: u64) {
+    let node = rng.between(1, nodes);
+    match rng.below(100) {
+        0..60 => some_message(world, rng),
+        60..73 => drop(world.propose(node, &format!("{round}"))),
+        73..79 => drop(world.read(node)),
+        79..86 => world.sync(node),
+        86..88 => world.machine(node).disk_is_fast = rng.chance_ppm(500_000),
+        88..90 => crash_or_restart(world, rng, node, nodes),
+        90 => world.heal(),
+        91 => world.cut(node, rng.between(1, nodes)),
+        92 if rng.chance_ppm(500_000) => world.isolate(node),
+        92 => world.step(node, Input::Unreachable { peer: types::NodeId(rng.between(1, nodes)) }),
+        _ => world.step(node, Input::Timer),
+    }
+}
+
+fn some_message(world: &mut World, rng: &mut Rng) {
+    let Some(envelope) = world.pick_message(rng) else { return };
+    if rng.chance_ppm(100_000) {
+        world.bag.push_back(envelope.clone());
+    }
+    if !rng.chance_ppm(50_000) {
+        world.deliver(envelope);
+    }
+}
+
+fn crash_or_restart(world: &mut World, rng: &mut Rng, node: u64, nodes: u64) {
+    if !world.machine(node).is_up {
+        return world.restart(node);
+    }
+    world.crash(node);
+    // No more replicas are damaged at a time than a majority can do without.
+    let is_bearable = nodes >= 3 && (1..=nodes).all(|other| !is_damaged(world, other));
+    if is_bearable && rng.chance_ppm(300_000) {
+        let disk = &mut world.machine(node).disk;
+        let slots: Vec<u64> = disk.log.keys().map(|slot| slot.0).collect();
+        if let Some(slot) = rng.pick(&slots) {
+            disk.damage(*slot);
+        }
+    }
+}
+
+fn is_damaged(world: &mut World, node: u64) -> bool {
+    let machine = world.machine(node);
+    let has_damage = machine.disk.log.values().any(|record| *record == SlotState::Damaged);
+    has_damage || machine.raft.status().role == Role::Recovering
+}
+
+/// The weather clears up: a leader is elected, and everybody catches up.
+fn calm(world: &mut World, nodes: u64) -> Result<(), String> {
+    world.heal();
+    for node in 1..=nodes {
+        world.machine(node).disk_is_fast = true;
+        world.sync(node);
+        if !world.machine(node).is_up {
+            world.restart(node);
+        }
+    }
+    world.run_for(Duration::from_secs(30));
+    let leader = world.leader().ok_or("no leader")?;
+    let read = world.read(leader);
+    let reads: Vec<_> = (1..=nodes).map(|node| (node, world.read(node))).collect();
+    world.run_for(Duration::from_secs(1));
+    for (node, token) in reads.into_iter().chain([(leader, read)]) {
+        world.answer(node, token).ok_or(format!("node {node} did not answer a read"))?;
+    }
+    let end = world.committed_last().ok_or("nothing is committed")?;
+    for node in 1..=nodes {
+        let status = world.raft(node).status();
+        if status.applied < end {
+            return Err(format!("node {node} applied up to {:?} of {end:?}", status.applied));
+        }
+    }
+    world.violation.take().map_or(Ok(()), Err)
+}
+
+#[test]
+fn all_agree_in_any_weather() {
+    for seed in 0..400 {
+        assert_eq!(weather(seed, |_| {}), Ok(()));
+    }
+}
+
+/// The weather is rough enough to show most of the bank by itself.
+#[cfg(feature = "planted")]
+#[test]
+fn bugs_are_caught_in_the_weather() {
+    for bug in crate::Planted::ALL.iter().copied() {
+        let caught = (0..2000).map(|seed| (seed, weather(seed, |config| config.planted = Some(bug))));
+        match caught.into_iter().find(|(_, result)| result.is_err()) {
+            Some((seed, result)) => println!("{} {bug:?}: seed {seed}: {result:?}", bug.row()),
+            None => println!("{} {bug:?}: not caught", bug.row()),
+        }
+    }
+}
