@@ -2,6 +2,7 @@
 
 mod agreement;
 mod history;
+mod ledger;
 mod linearizable;
 mod lower;
 mod model;
@@ -13,6 +14,7 @@ pub use history::{
     Answer, Call, Change, ClientId, Compare, Found, History, Item, Level, Operation, Outcome,
     ReadHistoryError, Revision, Step, Txn,
 };
+pub use ledger::{FinalState, check_ledger};
 pub use linearizable::{STEPS_DEFAULT, check_linearizable};
 pub use revisions::check_revisions;
 pub use verdict::{Verdict, Violation};

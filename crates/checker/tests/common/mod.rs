@@ -9,12 +9,14 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "a panic here fails the test that made the world")]
 
+pub mod mutate;
 pub mod store;
+pub mod view;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use checker::{Call, ClientId, Compare, History, Level, Outcome, Step};
+use checker::{Call, ClientId, Compare, History, Item, Level, Outcome, Step};
 use store::Store;
 use trace::OpId;
 use types::{Rng, Time};
@@ -74,19 +76,27 @@ pub struct World {
     event_count: u64,
     outcomes: BTreeMap<OpId, Outcome>,
     value_count: u64,
+    memory: BTreeMap<Bytes, Item>,
 }
 
 impl World {
+    /// The history of one run.
     pub fn history(seed: u64, recipe: Recipe) -> History {
+        World::run(seed, recipe, Store::default()).0
+    }
+
+    /// The history of one run on a store that may have a bug, and the store at its end.
+    pub fn run(seed: u64, recipe: Recipe, store: Store) -> (History, Store) {
         let mut world = World {
             rng: Rng::keyed(seed, &[2]),
             history: History::new(),
-            store: Store::default(),
-            states: vec![Store::default()],
+            states: vec![store.clone()],
+            store,
             events: BTreeMap::new(),
             event_count: 0,
             outcomes: BTreeMap::new(),
             value_count: 0,
+            memory: BTreeMap::new(),
             recipe,
         };
         for client in 0..world.recipe.clients {
@@ -96,7 +106,7 @@ impl World {
         while let Some(((now, _), event)) = world.events.pop_first() {
             world.handle(now, event);
         }
-        world.history
+        (world.history, world.store)
     }
 
     fn at(&mut self, time: u64, event: Event) {
@@ -162,7 +172,7 @@ impl World {
         if self.recipe.watched {
             self.history.changes.extend(changes);
         }
-        if self.outcomes.get(&op).is_none() && self.history.get(op).unwrap().returned.is_none() {
+        if !self.outcomes.contains_key(&op) && self.history.get(op).unwrap().returned.is_none() {
             self.outcomes.insert(op, outcome);
         }
     }
@@ -192,9 +202,18 @@ impl World {
         }
     }
 
+    /// What a client thinks is there: often the present, sometimes long past.
+    fn remembered(&mut self, key: &Bytes) -> Option<Item> {
+        if self.rng.chance_ppm(600_000) || !self.memory.contains_key(key) {
+            let current = self.store.get(key).cloned()?;
+            self.memory.insert(key.clone(), current);
+        }
+        self.memory.get(key).cloned()
+    }
+
     fn txn(&mut self) -> Call {
         let (key, other, value) = (self.key(), self.key(), self.value());
-        let current = self.store.get(&key).cloned();
+        let current = self.remembered(&key);
         let (put, get) = (Step::Put(key.clone(), value), Step::Get(key.clone()));
         match (self.rng.below(6), current) {
             (0, Some(item)) => {
