@@ -13,7 +13,6 @@ mod apply;
 mod clients;
 mod disk;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -43,7 +42,7 @@ pub(crate) enum Incoming<P: Subject> {
 /// What waits behind a gate.
 #[derive(Debug)]
 pub(crate) enum Held<P: Subject> {
-    Send { to: Dest, bytes: Bytes, name: Cow<'static, str>, cause: Stamp },
+    Send { to: Dest, bytes: Bytes, text: String, cause: Stamp },
     Event(P::Event),
 }
 
@@ -279,8 +278,8 @@ impl<P: Subject> Life<P> {
                     self.disk_queue.push_back(DiskJob::Read { first, last, bytes_max });
                 }
                 Action::Send { to, message, after, lane: _ } => {
-                    let name = describe(&message, shared);
-                    let held = Held::Send { to, bytes: message.to_bytes(), name, cause: self.cause };
+                    let text = describe(&message, shared);
+                    let held = Held::Send { to, bytes: message.to_bytes(), text, cause: self.cause };
                     self.admit(self.mutation.send_gate(after), held, shared)?;
                 }
                 Action::Event { event, after } => {
@@ -301,9 +300,9 @@ impl<P: Subject> Life<P> {
 
     fn release(&mut self, free: Held<P>, shared: &mut Shared) -> Result<(), Stop> {
         match free {
-            Held::Send { to, bytes, name, cause } => {
+            Held::Send { to, bytes, text, cause } => {
                 for node in to.nodes() {
-                    shared.send(self.id, *node, bytes.clone(), name.clone(), cause);
+                    shared.send(self.id, *node, bytes.clone(), &text, cause);
                 }
                 Ok(())
             }
@@ -340,14 +339,9 @@ fn now(booted: Time, now: Time, wall_skew_ms: i64) -> Now {
     Now { mono: Time(0) + now.since(booted), wall }
 }
 
-/// A message's name for the trace: the first word of its debug form.
-fn describe(message: &impl std::fmt::Debug, shared: &Shared) -> Cow<'static, str> {
-    if !shared.recorder.is_on() {
-        return Cow::Borrowed("");
-    }
-    let text = format!("{message:?}");
-    let end = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());
-    Cow::Owned(text[..end].to_owned())
+/// A message as the trace shows it; nothing if there is none.
+fn describe(message: &impl std::fmt::Debug, shared: &Shared) -> String {
+    if shared.recorder.is_on() { format!("{message:?}") } else { String::new() }
 }
 
 /// How a role or another short word shows in a trace.

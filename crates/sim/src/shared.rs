@@ -1,6 +1,5 @@
 //! What all nodes of a world share: time, the network, the clients' history, and those who watch.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 
@@ -145,14 +144,14 @@ impl Shared {
         from: NodeId,
         to: NodeId,
         bytes: Bytes,
-        name: Cow<'static, str>,
+        text: &str,
         cause: Stamp,
     ) {
         self.messages += 1;
         self.counters.messages += 1;
         let message = MessageId(self.messages);
         let fate = self.net.send(self.queue.now(), (from, to));
-        let details = || Details::named(name.clone()).peer(to).message(message);
+        let details = || about(text).peer(to).message(message);
         let cause = self.record(from, cause, Kind::Send, details);
         let Some(arrives) = fate.arrives else {
             self.counters.lost += 1;
@@ -204,3 +203,13 @@ impl Shared {
         self.open.contains_key(&op)
     }
 }
+
+/// A message's name, and what it says, cut where it gets long.
+fn about(text: &str) -> Details {
+    let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    let rest: String = text[name.len()..].trim().chars().take(TEXT_MAX).collect();
+    Details::named(name.to_owned()).field("text", rest)
+}
+
+/// Characters of a message that a trace shows.
+const TEXT_MAX: usize = 400;
