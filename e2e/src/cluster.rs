@@ -187,7 +187,8 @@ impl Cluster {
 
     /// Client endpoints of all nodes, as etcdctl takes them.
     pub fn endpoints(&self) -> String {
-        let endpoints: Vec<String> = self.nodes.iter().map(|n| format!("127.0.0.1:{}", n.client_port)).collect();
+        let endpoints: Vec<String> =
+            self.nodes.iter().map(|n| format!("127.0.0.1:{}", n.client_port)).collect();
         endpoints.join(",")
     }
 

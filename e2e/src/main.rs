@@ -21,6 +21,9 @@ enum Suite {
         /// Leave both transcripts in this directory.
         #[arg(long)]
         keep: Option<PathBuf>,
+        /// Compare etcd with itself, to try the script and the masks.
+        #[arg(long)]
+        against_itself: bool,
     },
     /// Python's etcd3 and Node's etcd3 against Althing.
     Clients,
@@ -34,7 +37,9 @@ fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
     let althing = e2e::tools::althing(flags.althing)?;
     match flags.suite {
-        Suite::Etcdctl { keep } => e2e::etcdctl::compare(&althing, keep.as_deref()),
+        Suite::Etcdctl { keep, against_itself } => {
+            e2e::etcdctl::compare(&althing, keep.as_deref(), against_itself)
+        }
         Suite::Clients => e2e::clients::run(&althing),
         Suite::Plug(options) => e2e::plug::run(&althing, &options),
         Suite::BadInput => e2e::bad_input::run(&althing),

