@@ -1,0 +1,93 @@
+//! One length-prefixed message from a request's body, and one into a response.
+//!
+//! ```text
+//!   byte 0: 1 if compressed   bytes 1-4: length, big-endian   then the message
+//! ```
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use prost::Message;
+use tonic::{Code, Status};
+
+const PREFIX_LEN: usize = 5;
+
+/// Reads the one message of a unary request, of at most `len_max` bytes.
+///
+/// # Errors
+/// The status to answer if there is no such message, or the client went away.
+pub(super) async fn read(mut body: Incoming, len_max: usize) -> Result<Bytes, Status> {
+    let Some(mut received) = next_data(&mut body).await? else {
+        return Err(Status::internal("grpc: the request holds no message"));
+    };
+    if received.len() < PREFIX_LEN || !body.is_end_stream() {
+        received = read_rest(body, received, len_max).await?;
+    }
+    let len = message_len(&received, len_max)?;
+    received.advance(PREFIX_LEN);
+    if received.len() != len {
+        let text = format!("grpc: the request holds {} bytes, its prefix says {len}", received.len());
+        return Err(Status::internal(text));
+    }
+    Ok(received)
+}
+
+/// Writes a message with its prefix.
+pub(super) fn encode(message: &impl Message) -> Bytes {
+    let len = message.encoded_len();
+    let mut out = BytesMut::with_capacity(PREFIX_LEN + len);
+    out.put_u8(0);
+    out.put_u32(u32::try_from(len).expect("responses are bounded far below 4 GiB"));
+    message.encode(&mut out).expect("the buffer has room for the whole message");
+    out.freeze()
+}
+
+/// The request came in several pieces: most do not.
+async fn read_rest(mut body: Incoming, first: Bytes, len_max: usize) -> Result<Bytes, Status> {
+    let mut received = BytesMut::from(first);
+    loop {
+        if received.len() >= PREFIX_LEN {
+            let len = message_len(&received, len_max)?;
+            received.reserve((PREFIX_LEN + len).saturating_sub(received.len()));
+        }
+        match next_data(&mut body).await? {
+            Some(_) if received.len() > PREFIX_LEN + len_max => {
+                return Err(too_large(received.len(), len_max));
+            }
+            Some(more) => received.extend_from_slice(&more),
+            None if received.len() < PREFIX_LEN => {
+                return Err(Status::internal("grpc: the request ends inside its prefix"));
+            }
+            None => return Ok(received.freeze()),
+        }
+    }
+}
+
+async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Status> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::new(Code::Cancelled, error.to_string()))?;
+        match frame.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => return Ok(Some(data)),
+            Err(_trailers) => {}
+        }
+    }
+    Ok(None)
+}
+
+fn message_len(received: &[u8], len_max: usize) -> Result<usize, Status> {
+    let Some((&[compressed, a, b, c, d], _)) = received.split_first_chunk::<PREFIX_LEN>() else {
+        return Err(Status::internal("grpc: the request ends inside its prefix"));
+    };
+    if compressed != 0 {
+        return Err(Status::unimplemented("grpc: compressed requests are not supported"));
+    }
+    let len = u32::from_be_bytes([a, b, c, d]) as usize;
+    if len > len_max { Err(too_large(len, len_max)) } else { Ok(len) }
+}
+
+/// As grpc-go words it.
+fn too_large(len: usize, len_max: usize) -> Status {
+    Status::resource_exhausted(format!("grpc: received message larger than max ({len} vs. {len_max})"))
+}

@@ -1,0 +1,42 @@
+//! The Lock service.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tonic::Status;
+
+use super::{LeaveOnDrop, enter, first, single, wait_turn};
+use crate::errors;
+use crate::front::Front;
+use crate::grpc::Call;
+use crate::proto::v3lockpb as pb;
+
+/// Answers when the caller holds the lock.
+pub(crate) async fn lock(
+    front: &Arc<Front>,
+    call: Call,
+    request: pb::LockRequest,
+) -> Result<pb::LockResponse, Status> {
+    let place = enter(front, &call, &request.name, request.lease, Bytes::new()).await?;
+    let leaving = LeaveOnDrop { front, place: Some(&place) };
+    let waited = wait_turn(front, &place).await?;
+    let still_there = first(front, &single(&place.key))?;
+    if still_there.is_none_or(|pair| pair.create_revision != place.revision) {
+        leaving.stay();
+        return Err(errors::SESSION_EXPIRED.into());
+    }
+    leaving.stay();
+    let header = if waited { front.header_now() } else { front.header(place.entered_at) };
+    Ok(pb::LockResponse { header: Some(header), key: place.key })
+}
+
+/// Deletes the key that `lock` returned.
+pub(crate) async fn unlock(
+    front: &Front,
+    call: Call,
+    request: pb::UnlockRequest,
+) -> Result<pb::UnlockResponse, Status> {
+    let command = kv::Command::DeleteRange(kv::DeleteRangeRequest { key: request.key, ..Default::default() });
+    let (_, revision) = front.propose(&call, command).await?;
+    Ok(pb::UnlockResponse { header: Some(front.header(revision)) })
+}
