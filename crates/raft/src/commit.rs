@@ -29,6 +29,9 @@ impl Raft {
 
     /// R5: hands over what is committed, behind the write that makes it durable here.
     pub(crate) fn emit_committed(&mut self, out: &mut Out<Raft>) {
+        if planted!(self, CountsUnsynced) {
+            self.try_commit();
+        }
         let is_replaced = self.following.incoming.as_ref().is_some_and(|incoming| incoming.is_installing());
         if self.commit <= self.emitted || is_replaced {
             return;

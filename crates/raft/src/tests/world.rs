@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
-    Action, CommittedEntry, Consensus, Event, Input, Out, Protocol, ReadLevel, Request, Role, Token,
+    Action, CommittedEntry, Consensus, Entry, EntryKind, Event, Input, Out, Protocol, ReadLevel, Request,
+    Role, Token,
 };
-use types::{Command, NodeId, Now, Rng, SessionId, Slot, Time, WallTime};
+use types::{Batch, Command, NodeId, Now, Rng, SessionId, Slot, SlotState, Time, WallTime, Wire};
 
 use super::machine::{Held, Machine, commands, n};
-use crate::{Config, Message, Raft};
+use crate::{Config, Message, Meta, Raft, Record};
 
 /// A message on its way.
 #[derive(Clone, Debug)]
@@ -141,12 +142,45 @@ impl World {
         self.timer(id);
     }
 
-    /// Lets `id` win an election, if the others can be made to vote for it.
+    /// Lets `id` win an election, and its no-op be committed, if the others can be made to vote for it.
     pub fn elect(&mut self, id: u64) {
-        // Long enough for everybody to have forgotten the last leader.
-        self.now = self.now + Duration::from_secs(1);
-        self.time_out(id);
+        self.elect_silently(id);
         self.deliver_all();
+    }
+
+    /// Lets `id` win an election, but nothing that it says as a leader arrives.
+    pub fn elect_silently(&mut self, id: u64) {
+        // It may have to learn of a later term first.
+        for _ in 0..3 {
+            // Long enough for everybody to have forgotten the last leader.
+            self.now = self.now + Duration::from_secs(1);
+            self.time_out(id);
+            while self.role(id) != Role::Leader
+                && let Some(envelope) = self.bag.pop_front()
+            {
+                self.deliver(envelope);
+            }
+            if self.role(id) == Role::Leader {
+                return;
+            }
+        }
+    }
+
+    /// Writes a log of one record per term given to the disk of each node, in order, and restarts it.
+    pub fn give_logs(&mut self, logs: &[&[u64]], term: u64) {
+        for (id, terms) in (1..).zip(logs) {
+            self.crash(id);
+            let disk = &mut self.machine(id).disk;
+            disk.log = (1..).map(Slot).zip(terms.iter().map(|term| SlotState::Ok(record(*term)))).collect();
+            self.set_term(id, term);
+        }
+    }
+
+    /// Restarts a node in `term`, in which it has not voted.
+    pub fn set_term(&mut self, id: u64, term: u64) {
+        self.crash(id);
+        self.machine(id).disk.meta = SlotState::Ok(Meta { term, ..Meta::default() });
+        self.restart(id);
     }
 
     /// Moves the clock on, with every timer and message on the way.
@@ -181,6 +215,21 @@ impl World {
         if !self.cut.contains(&(from, to)) {
             self.step(to.0, Input::Recv { from, message });
         }
+    }
+
+    /// Delivers until a message that matches is next.
+    pub fn deliver_until(&mut self, matches: impl Fn(&Envelope) -> bool) {
+        while self.bag.front().is_some_and(|next| !matches(next))
+            && let Some(envelope) = self.bag.pop_front()
+        {
+            self.deliver(envelope);
+        }
+    }
+
+    /// Takes the first message that matches out of the bag.
+    pub fn take_first(&mut self, matches: impl Fn(&Envelope) -> bool) -> Option<Envelope> {
+        let at = self.bag.iter().position(matches)?;
+        self.bag.remove(at)
     }
 
     /// Takes the messages that match out of the bag.
@@ -344,6 +393,12 @@ impl World {
         let at = rng.below(self.bag.len() as u64) as usize;
         self.bag.remove(at)
     }
+}
+
+/// A command of term `term`.
+pub fn record(term: u64) -> Record {
+    let batch = Batch { wall: WallTime(0), commands: vec![command(term, &format!("of term {term}"))] };
+    Record { term, entry: Entry { kind: EntryKind::Commands, payload: batch.to_bytes() } }
 }
 
 pub fn command(number: u64, text: &str) -> Command {
