@@ -8,15 +8,17 @@
 //!
 //! - T1  The core sees nothing but `Input`s, the clocks and its seed.
 //! - T2  Of one batch, what needs no gate leaves first; then the disk gets its work; then the apply thread.
-//! - T3  Every wish of a client gets exactly one answer, also when the node stops.
+//! - T3  What the apply thread gets arrives in the order in which the core emitted it. An item may have to go
+//!   through the disk thread although its gate is open by now: an earlier one may still be on its way there.
+//! - T4  Every wish of a client gets exactly one answer, also when the node stops.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
-    Action, Event, GateQueue, Input, Out, Outcome, ReadLevel, Request, Role, SubmitRequest, Submitter,
-    WriteSeq,
+    Action, CommittedEntry, Event, GateQueue, Input, Out, Outcome, ReadLevel, Request, Role, SubmitRequest,
+    Submitter, WriteSeq,
 };
 use tokio::sync::oneshot;
 use types::{Now, Slot, Time};
@@ -47,6 +49,10 @@ pub(crate) struct CoreThread<P: Driven> {
     shared: Arc<Shared>,
     /// The last write known to be durable.
     durable: WriteSeq,
+    /// The latest gate of anything for the apply thread, and how much for it went to the disk thread and has
+    /// not been passed on yet (T3).
+    apply_gate: WriteSeq,
+    apply_held: u64,
     /// The last applied slot.
     applied: Slot,
     /// Bytes of entries that the apply thread has and has not reported.
@@ -108,6 +114,8 @@ impl<P: Driven> CoreThread<P> {
             mailboxes: start.mailboxes,
             shared: start.shared,
             durable: WriteSeq::NONE,
+            apply_gate: WriteSeq::NONE,
+            apply_held: 0,
             applied,
             applying_bytes: 0,
             applying_paused: false,
@@ -164,7 +172,7 @@ impl<P: Driven> CoreThread<P> {
             CoreInput::Recv { from, message } => self.step(now, Input::Recv { from, message }),
             CoreInput::Client(input) => self.client(now, input),
             CoreInput::Asked(ask) => self.lease(now, ask),
-            CoreInput::Durable { upto } => self.on_durable(now, upto),
+            CoreInput::Durable { upto, passed } => self.on_durable(now, upto, passed),
             CoreInput::LogRead { first, records } => self.step(now, Input::LogRead { first, records }),
             CoreInput::Unreachable { peer } => self.step(now, Input::Unreachable { peer }),
             CoreInput::Applied(report) => self.on_applied(now, report),
@@ -220,11 +228,15 @@ impl<P: Driven> CoreThread<P> {
         }
     }
 
-    fn on_durable(&mut self, now: Now, upto: WriteSeq) {
-        self.durable = self.durable.max(upto);
+    fn on_durable(&mut self, now: Now, upto: WriteSeq, passed: u64) {
+        self.apply_held -= passed;
+        if upto <= self.durable {
+            return;
+        }
+        self.durable = upto;
         self.step(now, Input::Durable { upto });
         let open: Vec<Event> = self.gated.open(upto).collect();
-        open.into_iter().for_each(|event| self.event(event));
+        open.iter().for_each(|event| self.event(event));
     }
 
     fn on_applied(&mut self, now: Now, report: AppliedReport) {
@@ -331,48 +343,43 @@ impl<P: Driven> CoreThread<P> {
                 }
             }
             Action::Event { event: Event::Committed { first, entries }, after } => {
-                self.committed(ApplyInput::Committed { first, entries }, after);
+                self.count_applying(&entries);
+                self.pass_to_apply(ApplyInput::Committed { first, entries }, after);
+            }
+            Action::Event { event, after } if is_for_checkpoints(&event) => {
+                self.pass_to_apply(ApplyInput::Checkpoint(event), after);
             }
             Action::Event { event, after } => {
                 if let Some(event) = self.gated.admit(after, event) {
-                    self.event(event);
+                    self.event(&event);
                 }
             }
         }
     }
 
-    fn committed(&mut self, input: ApplyInput, after: WriteSeq) {
-        if let ApplyInput::Committed { entries, .. } = &input {
-            self.applying_bytes += entries.iter().map(|entry| entry.entry.payload.len() as u64).sum::<u64>();
-        }
+    fn count_applying(&mut self, entries: &[CommittedEntry]) {
+        self.applying_bytes += entries.iter().map(|entry| entry.entry.payload.len() as u64).sum::<u64>();
         if !self.applying_paused && self.applying_bytes > APPLYING_BYTES_MAX {
             self.applying_paused = true;
             self.mailboxes.core.pause(true);
         }
-        if after <= self.durable {
+    }
+
+    /// T3.
+    fn pass_to_apply(&mut self, input: ApplyInput, after: WriteSeq) {
+        self.apply_gate = self.apply_gate.max(after);
+        if self.apply_held == 0 && self.apply_gate <= self.durable {
             self.apply.push(input);
         } else {
-            self.disk.push(DiskInput::Hold { after, item: Gated::Apply(input) });
+            self.apply_held += 1;
+            self.disk.push(DiskInput::Hold { after: self.apply_gate, item: Gated::Apply(input) });
         }
     }
 
-    fn event(&mut self, event: Event) {
-        match event {
-            Event::ReadReady { .. } | Event::Refused { .. } => {
-                self.submitter.event(&event, &mut self.outcomes);
-            }
-            Event::Leadership { role, .. } => {
-                self.submitter.event(&event, &mut self.outcomes);
-                self.on_leadership(role);
-            }
-            Event::Committed { first, entries } => {
-                self.apply.push(ApplyInput::Committed { first, entries });
-            }
-            Event::TakeCheckpoint { .. }
-            | Event::ReadChunk { .. }
-            | Event::CloseTransfer { .. }
-            | Event::StageChunk { .. }
-            | Event::InstallCheckpoint { .. } => self.apply.push(ApplyInput::Checkpoint(event)),
+    fn event(&mut self, event: &Event) {
+        self.submitter.event(event, &mut self.outcomes);
+        if let Event::Leadership { role, .. } = event {
+            self.on_leadership(*role);
         }
     }
 
@@ -431,4 +438,16 @@ impl<P: Driven> CoreThread<P> {
             self.shared.leadership(leader, leading);
         }
     }
+}
+
+/// Whether an event is about a checkpoint: the apply thread's business.
+fn is_for_checkpoints(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::TakeCheckpoint { .. }
+            | Event::ReadChunk { .. }
+            | Event::CloseTransfer { .. }
+            | Event::StageChunk { .. }
+            | Event::InstallCheckpoint { .. }
+    )
 }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! - D1  Nothing that names write `n` is released before a sync that covers `n` has returned (contract C1).
-//! - D2  `Durable` is posted after everything it gates was released, so that what the core then sends or posts
-//!   itself comes after.
+//! - D2  `Durable` is posted after what it reports was released, so that what the core then sends or posts itself
+//!   comes after that.
 //! - D3  A failed write or sync ends the node (C3): nothing is released any more.
 
 use std::sync::Arc;
@@ -73,12 +73,12 @@ impl<P: Driven, D: Disk> DiskThread<P, D> {
                 DiskInput::Read { first, last, bytes_max } => reads.push((first, last, bytes_max)),
             }
         }
-        if let Some(upto) = written {
+        if written.is_some() {
             self.write(&ops)?;
-            self.release(upto, held);
-            self.mailboxes.core.post(CoreInput::Durable { upto });
-        } else {
-            self.release(WriteSeq::NONE, held);
+        }
+        let passed = self.release(written.unwrap_or(WriteSeq::NONE), held);
+        if written.is_some() || passed > 0 {
+            self.mailboxes.core.post(CoreInput::Durable { upto: self.gates.durable(), passed });
         }
         reads.into_iter().try_for_each(|(first, last, bytes_max)| self.read(first, last, bytes_max))
     }
@@ -91,8 +91,8 @@ impl<P: Driven, D: Disk> DiskThread<P, D> {
         Ok(())
     }
 
-    /// D1, D2.
-    fn release(&mut self, upto: WriteSeq, held: Vec<(WriteSeq, Gated)>) {
+    /// D1. Returns how many things were posted to the apply thread.
+    fn release(&mut self, upto: WriteSeq, held: Vec<(WriteSeq, Gated)>) -> u64 {
         let mut apply = Vec::new();
         let outbox = &mut self.outbox;
         let mut let_go = |item| match item {
@@ -104,9 +104,11 @@ impl<P: Driven, D: Disk> DiskThread<P, D> {
         }
         self.gates.open(upto).for_each(&mut let_go);
         self.outbox.flush();
-        if !apply.is_empty() {
+        let passed = apply.len() as u64;
+        if passed > 0 {
             self.mailboxes.apply.post_all(apply);
         }
+        passed
     }
 
     fn read(&mut self, first: Slot, last: Slot, bytes_max: u64) -> Result<(), NodeError> {

@@ -37,8 +37,9 @@ pub(crate) enum CoreInput<P: Consensus> {
     Client(ClientInput),
     /// A peer asks about a lease.
     Asked(LeaseAsk),
-    /// Everything up to here is synced; what it gated has been released.
-    Durable { upto: WriteSeq },
+    /// Everything up to `upto` is synced, what it gates has been released, and `passed` things more that were
+    /// held have been posted to the apply thread.
+    Durable { upto: WriteSeq, passed: u64 },
     /// Answers `ReadLog`.
     LogRead { first: Slot, records: Vec<P::Record> },
     /// A connection to a peer was lost.
