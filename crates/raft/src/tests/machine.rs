@@ -105,6 +105,9 @@ pub struct Machine {
     /// Writes become durable as soon as they are issued.
     pub disk_is_fast: bool,
     pub is_up: bool,
+    /// Installations wait in `held_installations`.
+    pub is_installing_slowly: bool,
+    pub held_installations: Vec<Event>,
     snapshots: BTreeMap<TransferId, Vec<CommittedEntry>>,
     staged: Vec<Bytes>,
 }
@@ -126,6 +129,8 @@ impl Machine {
             events: Vec::new(),
             disk_is_fast: true,
             is_up: true,
+            is_installing_slowly: false,
+            held_installations: Vec::new(),
             snapshots: BTreeMap::new(),
             staged: Vec::new(),
         }
@@ -175,6 +180,10 @@ impl Machine {
                 self.staged.push(chunk);
                 Request::ChunkStaged { transfer, index }
             }
+            Event::InstallCheckpoint { .. } if self.is_installing_slowly => {
+                self.held_installations.push(event);
+                return Vec::new();
+            }
             Event::InstallCheckpoint { transfer, meta } => {
                 let decoded = self.staged.drain(..).map(|chunk| decode(&chunk)).collect::<Option<Vec<_>>>();
                 let state = decoded.map(|chunks| chunks.concat());
@@ -215,7 +224,7 @@ fn standing(state: &[CommittedEntry]) -> (Slot, Epoch) {
     (Slot(state.len() as u64), state.last().map_or(Epoch::default(), |entry| entry.epoch))
 }
 
-fn encode(entries: &[CommittedEntry]) -> Bytes {
+pub fn encode(entries: &[CommittedEntry]) -> Bytes {
     let pairs = entries.iter().map(|it| Record { term: it.epoch.number, entry: it.entry.clone() });
     pairs.collect::<Vec<_>>().to_bytes()
 }

@@ -1,8 +1,11 @@
 //! Scenarios on a small deterministic cluster; the wider weather is the simulator's.
 
 mod bank;
+mod checkpoints;
 mod election;
 mod machine;
+mod recovery;
 mod replication;
+mod requests;
 mod weather;
 mod world;

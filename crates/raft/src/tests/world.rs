@@ -97,13 +97,18 @@ impl World {
 
     /// One step and its flush.
     pub fn step(&mut self, id: u64, input: Input<Raft>) {
+        self.batch(id, vec![input]);
+    }
+
+    /// Several steps before one flush.
+    pub fn batch(&mut self, id: u64, inputs: Vec<Input<Raft>>) {
         let clock = self.clock();
         let machine = self.machine(id);
         if !machine.is_up {
             return;
         }
         let mut out = Out::default();
-        machine.raft.step(clock, input, &mut out);
+        inputs.into_iter().for_each(|input| machine.raft.step(clock, input, &mut out));
         machine.raft.flush(clock, &mut out);
         self.perform(n(id), out);
         while let Some((id, input)) = self.inputs.pop_front() {
@@ -198,6 +203,21 @@ impl World {
     fn next_deadline(&self) -> Option<(Time, NodeId)> {
         let up = self.machines.iter().filter(|(_, machine)| machine.is_up);
         up.filter_map(|(id, machine)| Some((machine.raft.deadline()?, *id))).min()
+    }
+
+    /// This read may return old data.
+    pub fn exempt_from_freshness(&mut self, token: Token) {
+        self.floors.insert(token, Slot::ZERO);
+    }
+
+    /// Ends an installation that the machine of `id` has been sitting on.
+    pub fn finish_installation(&mut self, id: u64) {
+        let machine = self.machine(id);
+        machine.is_installing_slowly = false;
+        for event in std::mem::take(&mut machine.held_installations) {
+            let answers = self.machine(id).obey(event);
+            answers.into_iter().for_each(|answer| self.step(id, answer));
+        }
     }
 
     // ---- network
