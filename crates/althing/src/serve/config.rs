@@ -15,7 +15,7 @@ const ELECTION_TIMEOUT_MS_MAX: u64 = 50_000;
 /// etcd's default quota of the state's size, bytes.
 const QUOTA_BYTES_DEFAULT: u64 = 2 << 30;
 /// A request larger than this would not fit a peer's frame, bytes.
-const REQUEST_BYTES_MAX: u64 = 64 << 20;
+const REQUEST_BYTES_MAX: usize = 64 << 20;
 
 /// What `serve` needs to know.
 #[derive(Clone, Debug)]
@@ -45,9 +45,9 @@ pub struct Config {
     /// Bytes of state above which writes are refused; `None`: no limit.
     pub quota_bytes: Option<u64>,
     /// Bytes in one request.
-    pub max_request_bytes: u64,
+    pub max_request_bytes: usize,
     /// Operations in one transaction.
-    pub max_txn_ops: u64,
+    pub max_txn_ops: usize,
 }
 
 impl Config {
@@ -75,7 +75,7 @@ impl Config {
             snapshot_count: settings.number("snapshot-count", 1, u64::MAX)?,
             quota_bytes: quota(settings)?,
             max_request_bytes: settings.number("max-request-bytes", 1, REQUEST_BYTES_MAX)?,
-            max_txn_ops: settings.number("max-txn-ops", 1, u64::from(u32::MAX))?,
+            max_txn_ops: settings.number("max-txn-ops", 1, usize::MAX)?,
             name,
             listen_client,
             listen_peer,

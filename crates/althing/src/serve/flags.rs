@@ -74,7 +74,7 @@ pub const FLAGS: &[Flag] = &[
     offered("name", "default", "This member's name: one of those in --initial-cluster"),
     offered("data-dir", "${name}.althing", "Where this member keeps its log and its state"),
     only("wal-dir", "", "the log lives in --data-dir; mount a disk there"),
-    offered("snapshot-count", "100000", "Applied entries between checkpoints, after which the log is cut"),
+    offered("snapshot-count", "10000", "Applied entries between checkpoints, after which the log is cut"),
     offered("heartbeat-interval", "100", "Milliseconds between a leader's heartbeats"),
     offered("election-timeout", "1000", "Milliseconds without a leader before an election starts"),
     harmless_switch("initial-election-tick-advance", "elections have deadlines, not ticks"),

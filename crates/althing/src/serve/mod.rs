@@ -8,9 +8,12 @@ mod args;
 mod config;
 mod file;
 mod flags;
+mod notify;
 mod run;
 mod settings;
+mod signals;
 mod url;
 
 pub use args::{ServeArgs, with_two_dashes};
-pub use run::{run, shutdown_requested};
+pub use run::run;
+pub use signals::shutdown_requested;

@@ -1,14 +1,33 @@
 //! A member's life: configured, started, serving, stopped.
+//!
+//! ```text
+//!   sockets bound ─▶ node started ─▶ front-end serves ─▶ a leader is known: "ready" ─▶ signal ─▶ drained, stopped
+//!                                                                                  └▶ failed disk: exit 1
+//! ```
 
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use etcd::{Server, ServerConfig};
+use node::{Cluster, Node, Storage};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 use super::args::ServeArgs;
 use super::config::Config;
 use super::settings::Settings;
-use crate::failure::{Failure, Outcome};
+use super::signals::shutdown_requested;
+use super::{notify, url::Url};
+use crate::failure::{Failure, Outcome, chain};
 use crate::logging;
+
+/// How long clients have to take their last answers.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Threads for clients' connections; the core, the disk and the state have threads of their own.
+const CLIENT_THREADS_MAX: usize = 8;
 
 /// Serves until it is told to stop.
 ///
@@ -21,31 +40,116 @@ pub fn run(args: &ServeArgs) -> Outcome {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    let _ = config;
+    check_data_dir(&config)?;
+    let listeners = bind(&config.listen_client, &settings.cite("listen-client-urls"))?;
+    let runtime = runtime()?;
+    let node = Node::start(&node_config(&config)?).map_err(|error| start_failure(&error))?;
+    runtime.block_on(serve(node, listeners, &config, args.stop_with_stdin))
+}
+
+async fn serve(node: Node, listeners: Vec<StdListener>, config: &Config, stop_with_stdin: bool) -> Outcome {
+    let listeners: io::Result<Vec<_>> = listeners.into_iter().map(TcpListener::from_std).collect();
+    let listeners =
+        listeners.map_err(|error| Failure::new(format_args!("cannot listen for clients: {error}")))?;
+    let server = Server::serve(node.handle(), listeners, server_config(config));
+    let handle = node.handle();
+    let announced = async {
+        if handle.wait_ready().await {
+            announce(config);
+        }
+        std::future::pending::<()>().await;
+    };
+    let why = tokio::select! {
+        why = shutdown_requested(stop_with_stdin) => why,
+        error = node.failed() => return Err(Failure::new(error)),
+        () = announced => "never",
+    };
+    tracing::info!("{why}: stopping");
+    notify::tell("STOPPING=1");
+    server.stop(DRAIN_TIMEOUT).await;
+    node.stop().await;
+    tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until somebody wants this process to stop, and says how: SIGINT, SIGTERM, or, if asked to look there,
-/// the end of standard input.
-pub async fn shutdown_requested(watch_stdin: bool) -> &'static str {
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
-        return "signals cannot be watched";
-    };
-    tokio::select! {
-        _ = interrupt.recv() => "interrupted",
-        _ = terminate.recv() => "terminated",
-        () = stdin_ended(), if watch_stdin => "standard input ended",
+fn announce(config: &Config) {
+    for url in &config.listen_client {
+        tracing::info!(name = config.name, address = url.authority(), "ready to serve client requests");
+    }
+    notify::tell("READY=1");
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(CLIENT_THREADS_MAX))
+        .thread_name("clients")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format_args!("cannot start the runtime: {error}")))
+}
+
+fn bind(urls: &[Url], cite: &str) -> Result<Vec<StdListener>, Failure> {
+    let mut listeners = Vec::new();
+    for url in urls {
+        let listener = StdListener::bind(&url.resolve(cite)?[..]).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        listeners.push(listener.map_err(|error| {
+            Failure::new(format_args!("cannot listen for clients on {url}: {error}"))
+                .next("--listen-client-urls with an address of this machine and a port that is free")
+        })?);
+    }
+    Ok(listeners)
+}
+
+/// Refuses what is not ours to use before anything is written.
+fn check_data_dir(config: &Config) -> Result<(), Failure> {
+    let dir = config.data_dir.display();
+    let member = config.data_dir.join("member");
+    if member.join("wal").exists() || member.join("snap").exists() {
+        return Err(Failure::new(format_args!(
+            "{dir} holds the data of an etcd server, which cannot be read"
+        ))
+        .next("another --data-dir; move the keys with etcdctl get and althing put"));
+    }
+    if !config.founding && is_empty(&member) {
+        return Err(Failure::new(format_args!(
+            "{dir} holds no member, and --initial-cluster-state=existing does not found one"
+        ))
+        .next("the --data-dir this member used before; joining a running cluster is not offered yet"));
+    }
+    Ok(())
+}
+
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none())
+}
+
+fn node_config(config: &Config) -> Result<node::Config, Failure> {
+    let urls = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
+    let members = config.members.iter().map(|(name, peers)| (name.clone(), urls(peers))).collect();
+    let cluster = Cluster::new(members, &config.token).map_err(Failure::new)?;
+    let mut node = node::Config::new(&config.name, cluster, Storage::Directory(config.data_dir.clone()));
+    node.listen_peers = config.listen_peer.iter().map(Url::authority).collect();
+    node.client_urls = urls(&config.advertise_client);
+    node.heartbeat_interval = config.heartbeat;
+    node.election_timeout = config.election_timeout;
+    node.checkpoint_entries = config.snapshot_count;
+    Ok(node)
+}
+
+fn server_config(config: &Config) -> ServerConfig {
+    ServerConfig {
+        max_request_bytes: config.max_request_bytes,
+        max_txn_ops: config.max_txn_ops,
+        election_timeout: config.election_timeout,
+        quota_bytes: config.quota_bytes.unwrap_or_default(),
+        ..ServerConfig::default()
     }
 }
 
-async fn stdin_ended() {
-    let (ended, end) = tokio::sync::oneshot::channel();
-    // A thread of its own: the runtime would wait for a blocking task at its end.
-    std::thread::spawn(move || {
-        let result = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        drop((result, ended));
-    });
-    // The sender is dropped when standard input ends, whatever the reason.
-    drop(end.await as Result<(), _>);
+fn start_failure(error: &node::StartError) -> Failure {
+    Failure::new(chain(error))
 }

@@ -69,11 +69,6 @@ impl Settings {
         self.values.get(name).map_or("", |(value, _)| value)
     }
 
-    /// Whether somebody set it.
-    pub fn given(&self, name: &'static str) -> bool {
-        self.values.get(name).is_some_and(|(_, source)| *source != Source::Default)
-    }
-
     /// The flag's name with its source, as messages quote it.
     pub fn cite(&self, name: &'static str) -> String {
         cite(name, self.values.get(name).map_or(&Source::Default, |(_, source)| source))
