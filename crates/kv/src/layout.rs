@@ -13,7 +13,7 @@
 //!
 //! Numbers in keys are big-endian, so that byte order is number order; `key'` is escaped so that no key is a
 //! prefix of another, and `~` inverts, so that a key's newest version comes first. Costs are weighed in
-//! `docs/decisions/0003-kv-on-an-ordered-engine.md`.
+//! `docs/decisions/0004-kv-on-an-ordered-engine.md`.
 
 use std::ops::Bound;
 

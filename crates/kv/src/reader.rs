@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::write::Writer;
 use crate::{
     KeyRange, KvError, LeaseId, Member, RangeRequest, RangeResponse, Revision, RevisionEvents, TxnRequest,
-    TxnResponse, history, is_read_only, lease, range, txn,
+    TxnResponse, checkpoint, history, is_read_only, lease, range, txn,
 };
 
 /// Reads the store. Every call sees one consistent revision: the latest applied one.
@@ -165,6 +165,13 @@ impl<E: Engine> Reader<E> {
     pub fn applied(&self) -> Result<(Slot, Epoch), ReadError> {
         let snapshot = self.snapshot()?;
         Ok((snapshot.meta.applied, snapshot.meta.epoch))
+    }
+
+    /// A digest of the whole state and the slot it reflects: equal on all replicas at the same slot. Reads
+    /// everything.
+    pub fn digest(&self) -> Result<(Slot, u128), ReadError> {
+        let Snapshot { meta, store } = &*self.snapshot()?;
+        Ok((meta.applied, checkpoint::digest(store.view())?))
     }
 
     /// A lease and its keys, or `None` if there is no such lease.

@@ -27,6 +27,11 @@ impl<V: View> Store<V> {
         Store { view, changes: Default::default() }
     }
 
+    /// What the changes lie over.
+    pub(crate) fn view(&self) -> &V {
+        &self.view
+    }
+
     pub(crate) fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         match self.changes[usize::from(space.0)].get(key) {
             Some(change) => Ok(change.clone()),

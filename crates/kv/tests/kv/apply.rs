@@ -200,6 +200,7 @@ fn a_reader_follows_every_apply() {
     for i in 0..5 {
         assert_eq!(early.revision().unwrap(), 1 + i);
         assert_eq!(early.applied().unwrap(), store.kv.applied());
+        assert_eq!(early.digest().unwrap(), (store.kv.applied().0, store.kv.digest().unwrap()));
         store.put("k", "v");
         assert_eq!(early.range(&range("k", "")).unwrap().0, 2 + i);
     }

@@ -7,6 +7,7 @@ mod apply;
 mod checkpoint;
 mod codec;
 mod compaction;
+mod format;
 mod generate;
 mod harness;
 mod lease;
