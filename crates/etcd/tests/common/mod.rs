@@ -1,0 +1,105 @@
+//! One real node in memory, its client port, and clients of it.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use etcd::proto::etcdserverpb::kv_client::KvClient;
+use etcd::proto::etcdserverpb::{PutRequest, RangeRequest, RangeResponse, ResponseHeader};
+use etcd::{Server, ServerConfig};
+use node::{Cluster, Config, Node, Storage};
+use tokio::net::TcpListener;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// Every wait for something that must come ends here.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server and a connection to it.
+pub struct TestServer {
+    pub node: Node,
+    pub server: Option<Server>,
+    pub address: SocketAddr,
+    pub channel: Channel,
+    pub kv: KvClient<Channel>,
+}
+
+impl TestServer {
+    pub async fn start() -> TestServer {
+        TestServer::with(ServerConfig::default()).await
+    }
+
+    pub async fn with(config: ServerConfig) -> TestServer {
+        TestServer::of_members("alone=http://127.0.0.1:1", config, true).await
+    }
+
+    /// A server whose node never finds a leader: the other two members do not exist.
+    pub async fn leaderless(config: ServerConfig) -> TestServer {
+        let members = "alone=http://127.0.0.1:1,b=http://127.0.0.1:2,c=http://127.0.0.1:3";
+        TestServer::of_members(members, config, false).await
+    }
+
+    async fn of_members(members: &str, config: ServerConfig, ready: bool) -> TestServer {
+        let cluster = Cluster::parse(members, "test").expect("a cluster");
+        let mut node_config = Config::new("alone", cluster, Storage::Ephemeral);
+        node_config.listen_peers = vec!["127.0.0.1:0".to_owned()];
+        node_config.client_urls = vec!["http://127.0.0.1:2379".to_owned()];
+        node_config.heartbeat_interval = Duration::from_millis(20);
+        node_config.election_timeout = Duration::from_millis(100);
+        let node = Node::start(&node_config).expect("the node starts");
+        if ready {
+            assert!(within(node.handle().wait_ready()).await, "the node serves");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let server = Server::serve(node.handle(), [listener], config);
+        let channel = connect(address).await;
+        let kv = KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
+        TestServer { node, server: Some(server), address, channel, kv }
+    }
+
+    /// Puts a key and returns the store's revision.
+    pub async fn put(&mut self, key: &str, value: &str) -> i64 {
+        let put = self.kv.put(put(key, value)).await.expect("put");
+        put.into_inner().header.expect("a header").revision
+    }
+
+    pub async fn get(&mut self, key: &str) -> RangeResponse {
+        self.range(RangeRequest { key: key.to_owned().into(), ..Default::default() }).await.expect("range")
+    }
+
+    pub async fn range(&mut self, request: RangeRequest) -> Result<RangeResponse, Status> {
+        self.kv.range(request).await.map(tonic::Response::into_inner)
+    }
+}
+
+pub async fn connect(address: SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address");
+    within(endpoint.connect()).await.expect("the server listens")
+}
+
+pub fn put(key: &str, value: &str) -> PutRequest {
+    PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..Default::default() }
+}
+
+/// Everything, as `\0` to `\0` asks for.
+pub fn everything() -> RangeRequest {
+    RangeRequest { key: b"\0".as_slice().into(), range_end: b"\0".as_slice().into(), ..Default::default() }
+}
+
+pub async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("it comes in time")
+}
+
+/// A refusal's code and text.
+#[track_caller]
+pub fn refusal<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
+    let status = result.expect_err("a refusal");
+    (status.code(), status.message().to_owned())
+}
+
+#[track_caller]
+pub fn revision(header: &Option<ResponseHeader>) -> i64 {
+    header.as_ref().expect("a header").revision
+}
