@@ -97,3 +97,22 @@ pub(crate) fn held_by(majority: usize, copies: impl Iterator<Item = Slot>) -> Op
     copies.sort_unstable_by(|a, b| b.cmp(a));
     copies.get(majority.checked_sub(1)?).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// openraft #1802: a majority is counted over all voters, in whatever order they answered.
+    #[test]
+    fn a_majority_holds_the_middle_copy_whatever_the_order() {
+        let copies = [3, 9, 1, 7, 5];
+        let held = |order: &[usize]| held_by(3, order.iter().map(|at| Slot(copies[*at])));
+        for first in 0..5 {
+            let order: Vec<usize> = (0..5).map(|offset| (first + offset * 2) % 5).collect();
+            assert_eq!(held(&order), Some(Slot(5)), "{order:?}");
+        }
+        assert_eq!(held_by(3, [8, 8, 2, 1].map(Slot).into_iter()), Some(Slot(2)));
+        assert_eq!(held_by(2, [4, 6].map(Slot).into_iter()), Some(Slot(4)));
+        assert_eq!(held_by(2, [4].map(Slot).into_iter()), None);
+    }
+}

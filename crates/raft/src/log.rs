@@ -276,3 +276,6 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

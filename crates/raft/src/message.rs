@@ -258,3 +258,6 @@ wire_variants! { Message:
     14 Repair { term, session, meta_lost }
     15 RepairGoal { term, session, upto }
 }
+
+#[cfg(test)]
+mod tests;

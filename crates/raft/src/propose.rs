@@ -111,3 +111,35 @@ fn split(mut commands: Vec<Command>, bytes_max: u64) -> impl Iterator<Item = Vec
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::SessionId;
+
+    #[test]
+    fn commands_are_split_by_size_in_order() {
+        let command = |len: usize| Command {
+            session: SessionId(1),
+            number: 1,
+            acked_below: 0,
+            body: Bytes::from(vec![0; len]),
+        };
+        let lens = |groups: Vec<Vec<Command>>| -> Vec<Vec<usize>> {
+            groups.iter().map(|group| group.iter().map(|it| it.body.len()).collect()).collect()
+        };
+        let commands = [10, 20, 500, 30, 40].map(command).to_vec();
+        let max = 2 * command(0).encoded_len() as u64 + 80;
+        assert_eq!(lens(split(commands, max).collect()), [vec![10, 20], vec![500], vec![30, 40]]);
+        assert_eq!(split(Vec::new(), max).count(), 0);
+    }
+
+    #[test]
+    fn a_batch_is_encoded_into_exactly_the_room_that_was_reserved() {
+        let command =
+            Command { session: SessionId(1), number: 1, acked_below: 0, body: Bytes::from_static(b"x") };
+        let commands = vec![command; 3];
+        let expected = BATCH_OVERHEAD_BYTES + commands_bytes(&commands);
+        assert_eq!(encode_batch(WallTime(5), commands).len() as u64, expected);
+    }
+}

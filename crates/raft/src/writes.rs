@@ -126,3 +126,74 @@ impl Hash for Writes {
         (self.issued, self.durable, self.ops.len(), self.meta, &self.log, self.durable_slot).hash(state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use consensus::{Entry, EntryKind};
+
+    fn put(writes: &mut Writes, slots: std::ops::RangeInclusive<u64>) {
+        for slot in slots {
+            let entry = Entry { kind: EntryKind::Noop, payload: bytes::Bytes::new() };
+            writes.put(Slot(slot), Record { term: 1, entry });
+        }
+    }
+
+    #[test]
+    fn each_slot_waits_for_its_own_write() {
+        let mut writes = Writes::new(Slot(2));
+        put(&mut writes, 3..=5);
+        assert_eq!(writes.take().map(|(seq, ops)| (seq, ops.len())), Some((WriteSeq(1), 3)));
+        put(&mut writes, 6..=6);
+        let gates = |writes: &Writes| [2, 3, 5, 6].map(|slot| writes.gate_slot(Slot(slot)).0);
+        assert_eq!(gates(&writes), [0, 1, 1, 2], "also before the second write is issued");
+        writes.take();
+        writes.durable(WriteSeq(1));
+        assert_eq!((writes.durable_slot(), gates(&writes)), (Slot(5), [0, 0, 0, 2]));
+        writes.durable(WriteSeq(2));
+        assert_eq!(writes.durable_slot(), Slot(6));
+        assert!(writes.take().is_none(), "nothing is left to write");
+    }
+
+    /// A write that was overtaken by a truncation says nothing about the slots that were cut off.
+    #[test]
+    fn a_truncation_takes_back_what_earlier_writes_vouch_for() {
+        let mut writes = Writes::new(Slot(0));
+        put(&mut writes, 1..=10);
+        writes.take();
+        writes.truncate_from(Slot(5));
+        put(&mut writes, 5..=6);
+        writes.take();
+        writes.durable(WriteSeq(1));
+        assert_eq!((writes.durable_slot(), writes.gate_slot(Slot(5))), (Slot(4), WriteSeq(2)));
+        writes.durable(WriteSeq(2));
+        assert_eq!(writes.durable_slot(), Slot(6));
+        writes.truncate_from(Slot(3));
+        assert_eq!(writes.durable_slot(), Slot(2), "at once, not when the cut is durable");
+    }
+
+    #[test]
+    fn votes_and_entries_share_one_queue() {
+        let mut writes = Writes::new(Slot(0));
+        writes.set_meta(Meta::default());
+        assert_eq!(writes.gate_meta(), WriteSeq(1));
+        writes.set_meta(Meta { term: 2, ..Meta::default() });
+        put(&mut writes, 1..=1);
+        let Some((_, ops)) = writes.take() else { panic!("nothing to write") };
+        assert!(matches!(&ops[..], [StoreOp::SetMeta(Meta { term: 2, .. }), StoreOp::Put(Slot(1), _)]));
+        writes.durable(WriteSeq(1));
+        assert_eq!(writes.gate_meta(), WriteSeq::NONE);
+    }
+
+    #[test]
+    fn a_reset_is_itself_a_write_to_wait_for() {
+        let mut writes = Writes::new(Slot(3));
+        put(&mut writes, 4..=9);
+        writes.take();
+        writes.reset_to(Slot(100));
+        assert_eq!((writes.durable_slot(), writes.gate_slot(Slot(100))), (Slot(3), WriteSeq(2)));
+        writes.take();
+        writes.durable(WriteSeq(2));
+        assert_eq!(writes.durable_slot(), Slot(100));
+    }
+}
