@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
@@ -61,17 +61,23 @@ where
     }
 }
 
-fn line(event: &Event<'_>, ts: String) -> Value {
+/// The object by hand, because readers of logs expect the level first and the fields last.
+fn line(event: &Event<'_>, ts: String) -> String {
     let metadata = event.metadata();
     let mut fields = Fields::default();
     event.record(&mut fields);
-    let mut object = Map::new();
-    object.insert("level".into(), level_name(*metadata.level()).into());
-    object.insert("ts".into(), ts.into());
-    object.insert("caller".into(), metadata.target().into());
-    object.insert("msg".into(), fields.message.into());
-    object.extend(fields.others);
-    Value::Object(object)
+    let head = [
+        ("level", level_name(*metadata.level()).into()),
+        ("ts", ts.into()),
+        ("caller", metadata.target().into()),
+        ("msg", fields.message.into()),
+    ];
+    let pairs: Vec<String> = head
+        .into_iter()
+        .chain(fields.others.iter().map(|(name, value)| (name.as_str(), value.clone())))
+        .map(|(name, value): (&str, Value)| format!("{}:{value}", Value::from(name)))
+        .collect();
+    format!("{{{}}}", pairs.join(","))
 }
 
 fn level_name(level: Level) -> &'static str {
@@ -86,12 +92,12 @@ fn level_name(level: Level) -> &'static str {
 #[derive(Default)]
 struct Fields {
     message: String,
-    others: Map<String, Value>,
+    others: Vec<(String, Value)>,
 }
 
 impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
-        self.others.insert(field.name().replace('_', "-"), value);
+        self.others.push((field.name().replace('_', "-"), value));
     }
 }
 
@@ -155,6 +161,7 @@ mod tests {
         assert_eq!(line["level"], "info");
         assert_eq!(line["msg"], "ready to serve client requests");
         assert_eq!(line["member-id"], 7);
+        assert!(text.starts_with("{\"level\":\"info\",\"ts\":\""), "{text}");
         assert!(line["ts"].as_str().unwrap().ends_with('Z'));
     }
 }

@@ -47,7 +47,7 @@ impl Client {
 
     /// A client of each endpoint alone, with its address.
     pub fn each(&self) -> Vec<(String, Client)> {
-        let alone = |peer: &Peer| (peer.address.clone(), Client::new(&[peer.address.clone()], self.json));
+        let alone = |peer: &Peer| (peer.address.clone(), Client::new(std::slice::from_ref(&peer.address), self.json));
         self.endpoints.iter().map(alone).collect()
     }
 
@@ -200,7 +200,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let failure = Client::to(&[address.clone()]).channel().await.unwrap_err().to_string();
+        let failure = Client::to(std::slice::from_ref(&address)).channel().await.unwrap_err().to_string();
         assert!(failure.contains(&address) && failure.contains("althing dev"), "{failure}");
     }
 

@@ -100,7 +100,9 @@ async fn supervise(plan: Plan, restart: bool) -> Outcome {
             return Err(no_leader(&nodes));
         }
     }
-    for name in nodes.stop() {
+    // On another thread: our own connections to the nodes must go on to be closed in good order.
+    let killed = tokio::task::spawn_blocking(|| nodes.stop()).await.map_err(Failure::new)?;
+    for name in killed {
         board.say(&format!("{name} did not stop in time and was killed"));
     }
     board.say("stopped");
