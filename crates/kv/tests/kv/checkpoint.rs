@@ -132,6 +132,21 @@ fn damaged_missing_repeated_reordered_and_foreign_chunks_are_refused() {
     }
 }
 
+/// What is wrong is said in numbers.
+#[test]
+fn a_chunk_in_the_wrong_place_is_named() {
+    let good = chunks(&full_store(8).kv);
+    let skipped = Err(CheckpointError::OutOfOrder { expected: 0, found: 1 });
+    assert_eq!(verify(&good[1..]), skipped);
+    let last = good.len() - 1;
+    assert_eq!(verify(&good[..last]), Err(CheckpointError::Unfinished { chunks: last as u64 }));
+    let found = last as u64;
+    assert_eq!(
+        verify(&[&good[..], &good[last..]].concat()),
+        Err(CheckpointError::OutOfOrder { expected: found + 1, found })
+    );
+}
+
 #[test]
 fn every_flipped_byte_is_noticed() {
     let store = full_store(4);

@@ -15,6 +15,7 @@ mod model;
 mod model_test;
 mod put;
 mod range;
+mod reader;
 mod revisions;
 mod txn;
 mod watch;
