@@ -9,7 +9,9 @@ fn record(term: u64, len: usize) -> Record {
 
 fn log(terms: &[u64]) -> Log {
     let mut log = Log::new(Slot(0), 0);
-    terms.iter().for_each(|term| drop(log.append(record(*term, 10))));
+    for term in terms {
+        log.append(record(*term, 10));
+    }
     log
 }
 
@@ -122,7 +124,9 @@ fn conflicts_are_skipped_a_term_at_a_time() {
 fn sizes_of_what_has_left_memory_are_known_roughly() {
     let mut log = Log::new(Slot(0), 0);
     let cost = record(1, 1000).cost_bytes();
-    (0..1000).for_each(|_| drop(log.append(record(1, 1000))));
+    for _ in 0..1000 {
+        log.append(record(1, 1000));
+    }
     log.evict(Slot(900), 0);
     assert_eq!(log.bytes_above(Slot(900)), 100 * cost);
     let exact = 600 * cost;
