@@ -22,10 +22,17 @@
 
 mod event;
 mod kind;
+mod printer;
+mod reader;
 mod recorder;
 mod value;
 
 pub use event::{Details, Event, EventId, Header, MessageId, OpId, SCHEMA};
 pub use kind::{Kind, UnknownKind};
+pub use printer::{Filter, Printer, ShowError, show};
+pub use reader::{ReadError, Reader};
 pub use recorder::{Recorder, Stamp};
 pub use value::Value;
+
+#[cfg(test)]
+mod tests;
