@@ -22,6 +22,7 @@
 //! - C10 **Invariants are checked** by `check_invariants`, after every step in the simulator.
 
 mod gate;
+mod pacing;
 mod protocol;
 mod replication;
 mod submitter;

@@ -22,6 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use types::{Command, SessionId, Slot, Time};
 
+use crate::pacing::Pacing;
 use crate::{Event, ReadLevel, Refusal, Request, Token};
 
 /// Time-outs and sizes of a [`Submitter`].
@@ -29,13 +30,19 @@ use crate::{Event, ReadLevel, Refusal, Request, Token};
 pub struct SubmitterConfig {
     /// An attempt without an answer is repeated after this long.
     pub retry_after: Duration,
+    /// New commands wait at most this long for the proposal before them, so that they gather into one.
+    pub hold_max: Duration,
     /// Commands of one [`Request::Propose`] add up to at most this many bytes (or are a single command).
     pub batch_bytes_max: u64,
 }
 
 impl Default for SubmitterConfig {
     fn default() -> Self {
-        SubmitterConfig { retry_after: Duration::from_millis(500), batch_bytes_max: 1 << 20 }
+        SubmitterConfig {
+            retry_after: Duration::from_millis(500),
+            hold_max: Duration::from_millis(5),
+            batch_bytes_max: 1 << 20,
+        }
     }
 }
 
@@ -85,6 +92,9 @@ pub struct Submitter {
     reads: BTreeMap<u64, Read>,
     /// Write numbers to be sent by the next poll, in order.
     writes_due: Vec<u64>,
+    pacing: Pacing,
+    /// The latest poll kept `writes_due` back.
+    held: bool,
     /// Read tickets to be sent by the next poll.
     reads_due: Vec<u64>,
     /// What each `Propose` of the latest poll carried; refusals arrive before the next poll.
@@ -123,6 +133,8 @@ impl Submitter {
     /// Starts a session. `session` must never have been used before by anyone: draw it at random.
     pub fn new(session: SessionId, config: SubmitterConfig) -> Submitter {
         Submitter {
+            pacing: Pacing::new(config.hold_max),
+            held: false,
             config,
             session,
             session_opened: false,
@@ -222,6 +234,7 @@ impl Submitter {
         self.session = SessionId(self.session.0.wrapping_add(1));
         self.session_opened = false;
         self.number_next = 1;
+        self.pacing.reset();
         self.writes_due.clear();
         for (_, write) in std::mem::take(&mut self.writes) {
             // Attempts under the old session can only be refused from now on.
@@ -263,12 +276,13 @@ impl Submitter {
 
     /// When [`timer`](Submitter::timer) must be called next.
     pub fn deadline(&self) -> Option<Time> {
-        self.check_at
+        let held_until = if self.held { self.pacing.deadline() } else { None };
+        [self.check_at, held_until].into_iter().flatten().min()
     }
 
     /// Whether the next poll has something to send.
     pub fn has_due(&self) -> bool {
-        !self.writes_due.is_empty() || !self.reads_due.is_empty()
+        (!self.writes_due.is_empty() && !self.held) || !self.reads_due.is_empty()
     }
 
     /// How many commands are outstanding.
@@ -284,11 +298,15 @@ impl Submitter {
     }
 
     fn poll_writes(&mut self, now: Time, requests: &mut Vec<Request>) {
-        let due = std::mem::take(&mut self.writes_due);
-        if due.is_empty() {
+        let acked_below = self.writes.keys().next().copied().unwrap_or(self.number_next);
+        self.held = !self.writes_due.is_empty() && !self.pacing.may_send(now, acked_below);
+        if self.held || self.writes_due.is_empty() {
             return;
         }
-        let acked_below = self.writes.keys().next().copied().unwrap_or(self.number_next);
+        let due = std::mem::take(&mut self.writes_due);
+        if let Some(last) = due.last() {
+            self.pacing.sent(now, *last);
+        }
         let mut commands = Vec::with_capacity(due.len());
         let mut numbers = Vec::with_capacity(due.len());
         let mut bytes = 0;
@@ -336,6 +354,8 @@ impl Submitter {
     }
 
     fn refused(&mut self, token: Token, refusal: Refusal, outcomes: &mut Vec<Outcome>) {
+        self.pacing.reset();
+        self.held = false;
         for number in self.proposed.remove(&token).unwrap_or_default() {
             let Some(write) = self.writes.get_mut(&number) else { continue };
             write.sent_at = None;
@@ -360,6 +380,8 @@ impl Submitter {
     }
 
     fn attempt_everything_again(&mut self) {
+        self.pacing.reset();
+        self.held = false;
         self.writes_due = self.writes.keys().copied().collect();
         self.reads_due = self.reads.keys().copied().collect();
         self.read_rounds.clear();
@@ -446,6 +468,20 @@ mod tests {
         assert_eq!(proposal(&submitter.poll(Time(2))).1, [(2, 2)]);
         assert_eq!(submitter.executed(SESSION, 2), Some(2));
         assert_eq!(submitter.executed(SESSION, 2), None, "a second execution is nobody's");
+    }
+
+    #[test]
+    fn commands_gather_while_a_proposal_is_under_way() {
+        let mut submitter = submitter();
+        submitter.submit(Time(0), write(b"a"), FAR);
+        submitter.poll(Time(0));
+        submitter.submit(Time(1), write(b"b"), FAR);
+        submitter.submit(Time(2), write(b"c"), FAR);
+        assert!(submitter.poll(Time(2)).is_empty() && !submitter.has_due());
+        assert!(submitter.deadline() <= Some(Time(0) + SubmitterConfig::default().hold_max));
+        submitter.executed(SESSION, 0);
+        submitter.executed(SESSION, 1);
+        assert_eq!(proposal(&submitter.poll(Time(3))).1, [(2, 2), (3, 2)]);
     }
 
     #[test]
