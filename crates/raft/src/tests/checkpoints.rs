@@ -251,13 +251,15 @@ fn install(world: &mut World, at: Slot) {
 #[test]
 fn entries_wait_for_an_installation_to_end() {
     let mut world = lagging(8);
-    world.machine(3).is_installing_slowly = true;
+    world.machine(3).is_lazy = true;
     install(&mut world, Slot(3));
+    assert!(world.work(3), "the chunk is staged, the installation waits");
     world.heal();
     world.run_for(Duration::from_millis(500));
     let status = world.raft(3).status();
     assert_eq!((status.committed, status.applied), (Slot(9), Slot(1)));
-    world.finish_installation(3);
+    world.machine(3).is_lazy = false;
+    while world.work(3) {}
     world.run_for(Duration::from_millis(500));
     assert_eq!(world.applied(3), world.applied(1));
     world.assert_sound();

@@ -105,9 +105,9 @@ pub struct Machine {
     /// Writes become durable as soon as they are issued.
     pub disk_is_fast: bool,
     pub is_up: bool,
-    /// Installations wait in `held_installations`.
-    pub is_installing_slowly: bool,
-    pub held_installations: Vec<Event>,
+    /// Events wait in `backlog` until somebody calls `World::work`.
+    pub is_lazy: bool,
+    pub backlog: VecDeque<Event>,
     snapshots: BTreeMap<TransferId, Vec<CommittedEntry>>,
     staged: Vec<Bytes>,
 }
@@ -129,8 +129,8 @@ impl Machine {
             events: Vec::new(),
             disk_is_fast: true,
             is_up: true,
-            is_installing_slowly: false,
-            held_installations: Vec::new(),
+            is_lazy: false,
+            backlog: VecDeque::new(),
             snapshots: BTreeMap::new(),
             staged: Vec::new(),
         }
@@ -144,6 +144,7 @@ impl Machine {
         self.state.truncate(self.state_durable);
         self.snapshots.clear();
         self.staged.clear();
+        self.backlog.clear();
     }
 
     pub fn restart(&mut self, boot: u64, now: Now, out: &mut Out<Raft>) {
@@ -179,10 +180,6 @@ impl Machine {
                 self.staged.truncate(index as usize);
                 self.staged.push(chunk);
                 Request::ChunkStaged { transfer, index }
-            }
-            Event::InstallCheckpoint { .. } if self.is_installing_slowly => {
-                self.held_installations.push(event);
-                return Vec::new();
             }
             Event::InstallCheckpoint { transfer, meta } => {
                 let decoded = self.staged.drain(..).map(|chunk| decode(&chunk)).collect::<Option<Vec<_>>>();

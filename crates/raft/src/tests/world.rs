@@ -210,14 +210,13 @@ impl World {
         self.floors.insert(token, Slot::ZERO);
     }
 
-    /// Ends an installation that the machine of `id` has been sitting on.
-    pub fn finish_installation(&mut self, id: u64) {
+    /// Lets a lazy machine do the first thing of its backlog. Returns whether there was one.
+    pub fn work(&mut self, id: u64) -> bool {
         let machine = self.machine(id);
-        machine.is_installing_slowly = false;
-        for event in std::mem::take(&mut machine.held_installations) {
-            let answers = self.machine(id).obey(event);
-            answers.into_iter().for_each(|answer| self.step(id, answer));
-        }
+        let Some(event) = machine.backlog.pop_front() else { return false };
+        let answers = machine.obey(event);
+        answers.into_iter().for_each(|answer| self.step(id, answer));
+        true
     }
 
     // ---- network
@@ -354,7 +353,11 @@ impl World {
             }
             Held::Event(event) => {
                 self.judge(id, &event);
-                let answers = self.machine(id.0).obey(event);
+                let machine = self.machine(id.0);
+                if machine.is_lazy || !machine.backlog.is_empty() {
+                    return machine.backlog.push_back(event);
+                }
+                let answers = machine.obey(event);
                 self.inputs.extend(answers.into_iter().map(|input| (id, input)));
             }
         }
