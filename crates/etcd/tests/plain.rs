@@ -2,50 +2,32 @@
 
 mod common;
 
-use std::net::SocketAddr;
-
-use common::{TestServer, within};
+use common::{TestServer, exchange, http_get, within};
 use etcd::ServerConfig;
 use etcd::proto::health::HealthCheckRequest;
 use etcd::proto::health::health_check_response::ServingStatus;
 use etcd::proto::health::health_client::HealthClient;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-/// Sends bytes and returns everything that comes until the server closes the connection.
-async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
-    let mut answer = Vec::new();
-    // A reset counts as closed.
-    within(stream.read_to_end(&mut answer)).await.ok();
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-async fn get(address: SocketAddr, path: &str) -> String {
-    exchange(address, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await
-}
 
 #[tokio::test]
 async fn health_and_version_answer_as_etcd_does() {
     let server = TestServer::start().await;
     for path in ["/health", "/health?serializable=true"] {
-        let answer = get(server.address, path).await;
+        let answer = http_get(server.address, path).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.ends_with(r#"{"health":"true","reason":""}"#), "{answer}");
     }
-    let answer = get(server.address, "/version").await;
+    let answer = http_get(server.address, "/version").await;
     assert!(answer.ends_with(r#"{"etcdserver":"3.5.17","etcdcluster":"3.5.0"}"#), "{answer}");
-    assert!(get(server.address, "/readyz").await.ends_with("\r\n\r\nok\n"));
+    assert!(http_get(server.address, "/readyz").await.ends_with("\r\n\r\nok\n"));
 }
 
 #[tokio::test]
 async fn without_a_leader_health_is_503_and_local_health_is_not() {
     let server = TestServer::leaderless(ServerConfig::default()).await;
-    let answer = get(server.address, "/health").await;
+    let answer = http_get(server.address, "/health").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.ends_with(r#"{"health":"false","reason":"RAFT NO LEADER"}"#), "{answer}");
-    assert!(get(server.address, "/livez").await.starts_with("HTTP/1.1 200 "));
+    assert!(http_get(server.address, "/livez").await.starts_with("HTTP/1.1 200 "));
     let mut health = HealthClient::new(server.channel.clone());
     let status = health.check(HealthCheckRequest::default()).await.unwrap().into_inner().status;
     assert_eq!(status, i32::from(ServingStatus::NotServing));
@@ -65,10 +47,10 @@ async fn grpc_health_is_serving_for_the_server_and_unknown_for_others() {
 #[tokio::test]
 async fn an_http1_request_elsewhere_gets_a_404_that_says_what_is_here() {
     let server = TestServer::start().await;
-    let answer = get(server.address, "/nowhere").await;
+    let answer = http_get(server.address, "/nowhere").await;
     assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
     assert!(answer.contains("/nowhere is not here: gRPC is served here"), "{answer}");
-    assert!(get(server.address, "/v3/kv/range").await.contains("JSON gateway is not served"));
+    assert!(http_get(server.address, "/v3/kv/range").await.contains("JSON gateway is not served"));
     let posted = exchange(
         server.address,
         b"POST /health HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
@@ -98,7 +80,7 @@ async fn metrics_have_etcds_names_and_count_what_happened() {
     let mut server = TestServer::start().await;
     server.put("k", "v").await;
     server.get("k").await;
-    let page = get(server.address, "/metrics").await;
+    let page = http_get(server.address, "/metrics").await;
     for line in [
         "etcd_server_has_leader 1\n",
         "etcd_server_is_leader 1\n",

@@ -9,14 +9,21 @@ use crate::front::Front;
 /// when a checkpoint is installed.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// Runs until the node stops publishing.
-pub(crate) async fn pump(front: Arc<Front>, mut events: node::Subscription) {
+/// Runs until the server or the node stops.
+pub(crate) async fn pump(front: Arc<Front>, events: node::Subscription) {
+    tokio::select! {
+        () = carry(&front, events) => {}
+        () = front.stopped() => {}
+    }
+}
+
+async fn carry(front: &Front, mut events: node::Subscription) {
     loop {
         match tokio::time::timeout(QUIET, events.next()).await {
             Ok(Some(node::Next::Events(applied))) => front.hub.publish(&applied.revisions),
-            Ok(Some(node::Next::Missed)) => skip(&front),
+            Ok(Some(node::Next::Missed)) => skip(front),
             Ok(None) => return,
-            Err(_quiet) => skip(&front),
+            Err(_quiet) => skip(front),
         }
     }
 }

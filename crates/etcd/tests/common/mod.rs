@@ -9,7 +9,8 @@ use etcd::proto::etcdserverpb::kv_client::KvClient;
 use etcd::proto::etcdserverpb::{PutRequest, RangeRequest, RangeResponse, ResponseHeader};
 use etcd::{Server, ServerConfig};
 use node::{Cluster, Config, Node, Storage};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -65,6 +66,13 @@ impl TestServer {
         put.into_inner().header.expect("a header").revision
     }
 
+    /// The value of a metric without labels.
+    pub async fn metric(&self, name: &str) -> i64 {
+        let page = http_get(self.address, "/metrics").await;
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} is missing")).parse().expect("a whole number")
+    }
+
     pub async fn get(&mut self, key: &str) -> RangeResponse {
         self.range(RangeRequest { key: key.to_owned().into(), ..Default::default() }).await.expect("range")
     }
@@ -72,6 +80,20 @@ impl TestServer {
     pub async fn range(&mut self, request: RangeRequest) -> Result<RangeResponse, Status> {
         self.kv.range(request).await.map(tonic::Response::into_inner)
     }
+}
+
+/// Sends bytes and returns everything that comes until the server closes the connection.
+pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("the server listens");
+    stream.write_all(bytes).await.expect("the server reads");
+    let mut answer = Vec::new();
+    // A reset counts as closed.
+    within(stream.read_to_end(&mut answer)).await.ok();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+pub async fn http_get(address: SocketAddr, path: &str) -> String {
+    exchange(address, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await
 }
 
 pub async fn connect(address: SocketAddr) -> Channel {
