@@ -1,11 +1,145 @@
-//! Known historical bugs, planted on purpose, to prove that the checks notice them.
+//! The bug bank: known historical bugs, planted on purpose, to prove that the checks notice them.
+//!
+//! A simulator that misses a planted bug is the defect. How many seeds each bug takes is what the budget of
+//! continuous integration is sized from: openraft's sub-quorum commit lived for four years, and its simulator,
+//! once there was one, ran fewer iterations than it takes to find it.
+//!
+//! Rows are those of the bank in `docs/simulation.md`; the bugs themselves live where the code is that they
+//! break, behind the feature `planted`.
 
-/// Plants a bug of the log.
-pub(crate) fn plant_in_log(_name: Option<&str>, options: storage::LogOptions) -> storage::LogOptions {
-    options
+use raft::Planted as RaftBug;
+use storage::Planted as LogBug;
+
+use crate::options::{Mutation, Options};
+use crate::oracle::Broken;
+use crate::run::run_seed;
+
+/// A bug that can be planted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// In the Raft core.
+    Raft(RaftBug),
+    /// In the log.
+    Log(LogBug),
+    /// In the simulated driver itself.
+    Driver(DriverBug),
 }
 
-/// Plants a bug of Raft.
-pub(crate) fn plant_in_raft(_name: Option<&str>, config: raft::Config) -> raft::Config {
-    config
+/// A rule of the contract that the simulated driver can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverBug {
+    /// Messages leave before the write that they name is durable (C1).
+    EarlySends,
+    /// Events are handed out before the write that they name is durable (C1).
+    EarlyEvents,
+    /// A checkpoint is called durable without making the state durable.
+    EarlyCheckpoint,
+    /// Linearizable reads are served from whatever is applied here.
+    LocalReads,
+}
+
+/// How a bug was caught.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaughtAt {
+    /// How many seeds it took, the one that caught it included.
+    pub seeds: u64,
+    /// The seed that caught it.
+    pub seed: u64,
+    /// What was broken.
+    pub broken: Broken,
+}
+
+/// Every bug that can be planted.
+pub fn all() -> Vec<Bug> {
+    let log = [
+        LogBug::SyncDoesNothing,
+        LogBug::FailedSyncIsRetried,
+        LogBug::DamageIsTruncated,
+        LogBug::MetaAfterRecords,
+    ];
+    let driver =
+        [DriverBug::EarlySends, DriverBug::EarlyEvents, DriverBug::EarlyCheckpoint, DriverBug::LocalReads];
+    let raft = RaftBug::ALL.iter().copied().map(Bug::Raft);
+    raft.chain(log.map(Bug::Log)).chain(driver.map(Bug::Driver)).collect()
+}
+
+/// Runs seeds from `from` on until one of them breaks a promise; `None` if `seeds_max` of them do not.
+pub fn run(bug: Bug, from: u64, seeds_max: u64) -> Option<CaughtAt> {
+    let options = Options { planted: Some(bug), ..Options::default() };
+    (0..seeds_max).find_map(|count| {
+        let seed = from + count;
+        let failure = run_seed(&options, seed).failure?;
+        Some(CaughtAt { seeds: count + 1, seed, broken: failure.broken })
+    })
+}
+
+impl Bug {
+    /// The bug's row in the bank.
+    pub fn row(self) -> &'static str {
+        match self {
+            Bug::Raft(bug) => bug.row(),
+            Bug::Log(LogBug::SyncDoesNothing) => "R15",
+            Bug::Log(LogBug::FailedSyncIsRetried) => "A1",
+            Bug::Log(LogBug::DamageIsTruncated) => "A2",
+            Bug::Log(LogBug::MetaAfterRecords) => "R21",
+            Bug::Driver(DriverBug::EarlySends | DriverBug::EarlyEvents) => "GATE",
+            Bug::Driver(DriverBug::EarlyCheckpoint) => "R16",
+            Bug::Driver(DriverBug::LocalReads) => "R13",
+        }
+    }
+
+    /// Its name: `Raft(CommitsOldTerms)`.
+    pub fn name(self) -> String {
+        format!("{self:?}")
+    }
+
+    /// What it does, and who suffered from it.
+    pub fn source(self) -> &'static str {
+        match self {
+            Bug::Raft(bug) => bug.source(),
+            Bug::Log(LogBug::SyncDoesNothing) => {
+                "A sync returns without making anything durable (etcd #14140, found with lazyfs)."
+            }
+            Bug::Log(LogBug::FailedSyncIsRetried) => {
+                "A failed sync is tried again, and succeeds without the data (ATC'20: PostgreSQL and others)."
+            }
+            Bug::Log(LogBug::DamageIsTruncated) => {
+                "What cannot be read is taken for the end of the log (\"Protocol-Aware Recovery\", FAST'18)."
+            }
+            Bug::Log(LogBug::MetaAfterRecords) => {
+                "Term and vote reach the disk after the records of their batch (openraft `io_ordering.md`)."
+            }
+            Bug::Driver(DriverBug::EarlySends) => "Messages do not wait for the write that they name.",
+            Bug::Driver(DriverBug::EarlyEvents) => {
+                "Committed entries are handed out before they are durable here."
+            }
+            Bug::Driver(DriverBug::EarlyCheckpoint) => {
+                "The log is compacted below a state that is not durable (etcd #14685 and #17780)."
+            }
+            Bug::Driver(DriverBug::LocalReads) => {
+                "Linearizable reads do not ask for a read point (Jepsen on etcd 0.4 and Consul)."
+            }
+        }
+    }
+
+    pub(crate) fn in_raft(self) -> Option<RaftBug> {
+        match self {
+            Bug::Raft(bug) => Some(bug),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn in_log(self) -> Option<LogBug> {
+        match self {
+            Bug::Log(bug) => Some(bug),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn in_driver(self) -> Mutation {
+        match self {
+            Bug::Driver(bug) => Mutation(Some(bug)),
+            _ => Mutation::default(),
+        }
+    }
 }

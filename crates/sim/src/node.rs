@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use consensus::{Recovered, Role, Submitter, SubmitterConfig};
+use consensus::{Recovered, Submitter, SubmitterConfig};
 use kv::Kv;
 use storage::{Disk, Identity, Log, LogOptions, MemEngine, Recovery, SimDisk};
 use trace::{Details, Kind, Stamp};
@@ -10,7 +10,7 @@ use types::{NodeId, Rng, SessionId, Slot, SlotState, Time, Wire};
 
 use crate::keys::{self, Purpose};
 use crate::life::{Birth, Life};
-use crate::options::{Mutation, Options};
+use crate::options::Options;
 use crate::schedule::CrashPoint;
 use crate::shared::{Coming, Shared, Stop, Work};
 use crate::subject::Subject;
@@ -32,10 +32,10 @@ pub(crate) struct Node<P: Subject> {
     pub(crate) rot: u32,
     /// Bits have flipped at some time, so recovery may find damage.
     rotten: bool,
-    /// Bits have flipped, and it has not recovered from that yet.
-    impaired: bool,
     /// It cannot start any more, and a person would have to replace it.
     pub(crate) lost: bool,
+    /// Its next crash takes the system's memory with it, not only the process.
+    pub(crate) power_fails: bool,
     /// It crashes again in its next recovery.
     pub(crate) dies_in_recovery: bool,
     pub(crate) wall_skew_ms: i64,
@@ -63,8 +63,8 @@ impl<P: Subject> Node<P> {
             paused_until: None,
             rot: 0,
             rotten: false,
-            impaired: false,
             lost: false,
+            power_fails: false,
             dies_in_recovery: false,
             wall_skew_ms: rng.between(0, 2 * skew) as i64 - skew as i64,
             extra_sync: Duration::ZERO,
@@ -120,7 +120,7 @@ impl<P: Subject> Node<P> {
         shared: &mut Shared,
     ) -> Result<(), Stop> {
         let ids = shared.setup.ids();
-        let config = P::config(self.id, &ids, &shared.setup.tuning, options.planted());
+        let config = P::config(self.id, &ids, &shared.setup.tuning, options);
         let dies = std::mem::take(&mut self.dies_in_recovery);
         let birth = Birth {
             id: self.id,
@@ -133,7 +133,7 @@ impl<P: Subject> Node<P> {
             kv,
             submitter: self.submitter(shared),
             wall_skew_ms: self.wall_skew_ms,
-            mutation: Mutation::named(options.planted()),
+            mutation: options.mutation(),
             armed: dies.then_some(CrashPoint::Recovery),
         };
         let (mut life, began) = Life::begin(birth, shared);
@@ -156,7 +156,6 @@ impl<P: Subject> Node<P> {
     /// Dies: what was not synced may be lost, in part or whole.
     pub(crate) fn crash(&mut self, why: &'static str, shared: &mut Shared) {
         let Some(mut life) = self.life.take() else { return };
-        self.notice_repair(&life);
         shared.counters.crashes += 1;
         shared.note(7, self.id, life.number);
         shared.record(self.id, Stamp::NONE, Kind::Crash, || Details::named(why));
@@ -171,7 +170,8 @@ impl<P: Subject> Node<P> {
     /// The power fails, or only the process dies and the system keeps what was written.
     fn lose_unsynced(&mut self, shared: &Shared) {
         let mut rng = keys::rng(shared.seed, Purpose::Disk, [self.id.0, self.lives, 0]);
-        if rng.below(3) == 0 && !self.disk.is_off() {
+        let power_fails = std::mem::take(&mut self.power_fails);
+        if rng.below(3) == 0 && !self.disk.is_off() && !power_fails {
             self.disk.kill();
         } else {
             self.disk.crash(&mut rng);
@@ -196,19 +196,10 @@ impl<P: Subject> Node<P> {
         Ok(())
     }
 
-    /// Whether it cannot be counted on, because bits of its disk have flipped.
-    pub(crate) fn is_impaired(&self) -> bool {
-        let recovering = |life: &Life<P>| life.core.status().role == Role::Recovering;
-        self.lost || self.rot > 0 || self.impaired && self.life.as_ref().is_none_or(recovering)
-    }
-
-    /// Whether bits of its disk have ever flipped.
+    /// Whether bits of its disk have ever flipped. Damage may lie there unseen for a long time, so such a node
+    /// is never counted on again.
     pub(crate) fn was_rotten(&self) -> bool {
         self.rotten || self.rot > 0
-    }
-
-    fn notice_repair(&mut self, life: &Life<P>) {
-        self.impaired &= life.core.status().role == Role::Recovering;
     }
 
     fn flip_bits(&mut self, shared: &mut Shared) {
@@ -216,7 +207,7 @@ impl<P: Subject> Node<P> {
         if rot == 0 {
             return;
         }
-        (self.rotten, self.impaired) = (true, true);
+        self.rotten = true;
         let mut rng = keys::rng(shared.seed, Purpose::Disk, [self.id.0, self.lives, 1]);
         for _ in 0..rot {
             flip_bit(&self.disk, &mut rng);
@@ -235,12 +226,13 @@ fn flip_bit(disk: &SimDisk, rng: &mut Rng) {
 }
 
 fn log_options(options: &Options, shared: &Shared) -> LogOptions {
-    let log_options = LogOptions { segment_bytes: shared.setup.pace.segment_bytes, ..LogOptions::default() };
-    #[cfg(feature = "planted")]
-    let log_options = crate::bugbank::plant_in_log(options.planted(), log_options);
     #[cfg(not(feature = "planted"))]
     let _ = options;
-    log_options
+    LogOptions {
+        #[cfg(feature = "planted")]
+        planted: options.planted.and_then(crate::bugbank::Bug::in_log),
+        ..LogOptions::with_segment_bytes(shared.setup.pace.segment_bytes)
+    }
 }
 
 /// What recovery found, decoded. A record that is intact but cannot be decoded counts as damaged.

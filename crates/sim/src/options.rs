@@ -26,9 +26,9 @@ pub struct Options {
     pub schedule: Option<Schedule>,
     /// What to call the schedule's file in the line that replays a run.
     pub schedule_file: Option<String>,
-    /// The bug to plant, by its name in the bug bank.
+    /// The bug to plant.
     #[cfg(feature = "planted")]
-    pub planted: Option<&'static str>,
+    pub planted: Option<crate::bugbank::Bug>,
 }
 
 impl Options {
@@ -44,12 +44,12 @@ impl Options {
         line
     }
 
-    /// The name of the planted bug, if there is one.
-    pub(crate) fn planted(&self) -> Option<&'static str> {
+    /// How the driver shall break its own rules.
+    pub(crate) fn mutation(&self) -> Mutation {
         #[cfg(feature = "planted")]
-        return self.planted;
+        return self.planted.map(crate::bugbank::Bug::in_driver).unwrap_or_default();
         #[cfg(not(feature = "planted"))]
-        None
+        Mutation {}
     }
 }
 
@@ -80,75 +80,39 @@ impl FromStr for Protocol {
     }
 }
 
-/// How this driver breaks its own rules, when it is told to.
+/// How this driver breaks its own rules, when it is told to; nothing unless the feature `planted` is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Mutation {
-    /// Not at all.
-    #[default]
-    None,
-    /// Messages leave before the write that they name is durable.
-    #[cfg(feature = "planted")]
-    EarlySends,
-    /// Events are handed out before the write that they name is durable.
-    #[cfg(feature = "planted")]
-    EarlyEvents,
-    /// A checkpoint is called durable without making the state durable.
-    #[cfg(feature = "planted")]
-    EarlyCheckpoint,
-    /// Linearizable reads are served from whatever is applied here.
-    #[cfg(feature = "planted")]
-    LocalReads,
+pub(crate) struct Mutation(#[cfg(feature = "planted")] pub(crate) Option<crate::bugbank::DriverBug>);
+
+/// Whether a driver breaks this rule: the constant `false` unless the feature is on.
+macro_rules! breaks {
+    ($mutation:expr, $bug:ident) => {{
+        #[cfg(feature = "planted")]
+        let breaks = $mutation.0 == Some(crate::bugbank::DriverBug::$bug);
+        #[cfg(not(feature = "planted"))]
+        let breaks = false;
+        breaks
+    }};
 }
 
 impl Mutation {
-    /// The mutation that a bug's name asks for.
-    pub(crate) fn named(name: Option<&str>) -> Mutation {
-        match name {
-            #[cfg(feature = "planted")]
-            Some("early-sends") => Mutation::EarlySends,
-            #[cfg(feature = "planted")]
-            Some("early-events") => Mutation::EarlyEvents,
-            #[cfg(feature = "planted")]
-            Some("early-checkpoint") => Mutation::EarlyCheckpoint,
-            #[cfg(feature = "planted")]
-            Some("local-reads") => Mutation::LocalReads,
-            _ => Mutation::None,
-        }
-    }
-
     /// The gate of a message.
     pub(crate) fn send_gate(self, after: WriteSeq) -> WriteSeq {
-        #[cfg(feature = "planted")]
-        if self == Mutation::EarlySends {
-            return WriteSeq::NONE;
-        }
-        after
+        if breaks!(self, EarlySends) { WriteSeq::NONE } else { after }
     }
 
     /// The gate of an event.
     pub(crate) fn event_gate(self, after: WriteSeq) -> WriteSeq {
-        #[cfg(feature = "planted")]
-        if self == Mutation::EarlyEvents {
-            return WriteSeq::NONE;
-        }
-        after
+        if breaks!(self, EarlyEvents) { WriteSeq::NONE } else { after }
     }
 
     /// Whether a checkpoint really makes the state durable.
     pub(crate) fn persists(self) -> bool {
-        #[cfg(feature = "planted")]
-        if self == Mutation::EarlyCheckpoint {
-            return false;
-        }
-        true
+        !breaks!(self, EarlyCheckpoint)
     }
 
     /// Whether linearizable reads wait for a point in the log.
     pub(crate) fn asks_for_reads(self) -> bool {
-        #[cfg(feature = "planted")]
-        if self == Mutation::LocalReads {
-            return false;
-        }
-        true
+        !breaks!(self, LocalReads)
     }
 }

@@ -3,14 +3,17 @@
 use raft::{Config, Raft};
 use types::NodeId;
 
+use crate::options::Options;
 use crate::setup::Tuning;
 use crate::subject::Subject;
 
 impl Subject for Raft {
     const NAME: &'static str = "raft";
 
-    fn config(id: NodeId, nodes: &[NodeId], tuning: &Tuning, planted: Option<&str>) -> Config {
-        let config = Config {
+    fn config(id: NodeId, nodes: &[NodeId], tuning: &Tuning, options: &Options) -> Config {
+        #[cfg(not(feature = "planted"))]
+        let _ = options;
+        Config {
             heartbeat_interval: tuning.heartbeat,
             election_timeout: tuning.election,
             entry_bytes_max: tuning.batch_bytes,
@@ -19,12 +22,9 @@ impl Subject for Raft {
             cache_bytes_max: tuning.cache_bytes,
             checkpoint_entries: tuning.checkpoint_entries,
             retained_entries: tuning.keep_entries,
+            #[cfg(feature = "planted")]
+            planted: options.planted.and_then(crate::bugbank::Bug::in_raft),
             ..Config::new(id, nodes.iter().copied())
-        };
-        #[cfg(feature = "planted")]
-        let config = crate::bugbank::plant_in_raft(planted, config);
-        #[cfg(not(feature = "planted"))]
-        let _ = planted;
-        config
+        }
     }
 }

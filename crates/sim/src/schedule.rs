@@ -142,6 +142,8 @@ pub enum CrashPoint {
     Disk,
     /// Between the next write and its sync: `sync`.
     Sync,
+    /// At the next sync, which fails: `syncfails`.
+    SyncFails,
     /// After the next sync, before anything that waited for it is released: `synced`.
     Synced,
     /// Half-way through the actions of the next batch: `send`.

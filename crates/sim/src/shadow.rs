@@ -19,6 +19,8 @@ pub(crate) struct Shadow {
     unsynced: Vec<Vec<LogOp>>,
     /// Everything up to here is durable in the state engine.
     pub(crate) engine: Slot,
+    /// The last slot that was durable when bits of the disk flipped: those before it counted until then.
+    rotted: Slot,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ struct Store {
 impl Shadow {
     pub(crate) fn new() -> Shadow {
         let empty = Store { meta: None, first: Slot(1), records: BTreeMap::new() };
-        Shadow { synced: empty, unsynced: Vec::new(), engine: Slot::ZERO }
+        Shadow { synced: empty, unsynced: Vec::new(), engine: Slot::ZERO, rotted: Slot::ZERO }
     }
 
     /// The node handed a batch to its disk.
@@ -47,11 +49,11 @@ impl Shadow {
     }
 
     /// What this node holds durably at `slot`: nothing, a record with this digest, or `Some(None)` if the
-    /// slot is below the log and its effect in the state engine.
+    /// slot is below the log and its effect in the state engine, or was held before the disk rotted.
     pub(crate) fn holds(&self, slot: Slot) -> Option<Option<u128>> {
         match self.synced.records.get(&slot) {
             Some(digest) => Some(Some(*digest)),
-            None => (slot < self.synced.first || slot <= self.engine).then_some(None),
+            None => (slot < self.synced.first || slot <= self.engine || slot <= self.rotted).then_some(None),
         }
     }
 
@@ -74,6 +76,10 @@ impl Shadow {
         let batches = reasons.len() - 1;
         match reasons.pop().flatten() {
             None => {
+                if rotten {
+                    self.rotted = self.rotted.max(candidate.last());
+                    candidate.learn(found);
+                }
                 self.synced = candidate;
                 self.unsynced.clear();
                 Ok(())
@@ -104,6 +110,9 @@ fn mismatch(store: &Store, found: &Recovery, rotten: bool) -> Option<String> {
             store.last(),
             found.first
         ));
+    }
+    if found.tail_damaged && !rotten {
+        return Some("the tail is called damaged".into());
     }
     let meta_fits = match &found.meta {
         SlotState::Ok(meta) => store.meta == Some(digest(meta)),
@@ -147,6 +156,18 @@ impl Store {
                     self.first = at.next();
                 }
             }
+        }
+    }
+
+    /// Takes in what is intact, where damage leaves open which of the unsynced batches survived.
+    fn learn(&mut self, found: &Recovery) {
+        for (offset, state) in (0..).zip(&found.records) {
+            if let SlotState::Ok(record) = state {
+                self.records.insert(found.first.plus(offset), digest(record));
+            }
+        }
+        if let SlotState::Ok(meta) = &found.meta {
+            self.meta = Some(digest(meta));
         }
     }
 

@@ -54,8 +54,11 @@ pub(crate) enum Work {
 /// Why a node stops in the middle of what it does.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// It dies here: an armed crash, or its disk failed (contract C3).
+    /// It dies here: at its crash point, or because its state engine failed.
     Crash(&'static str),
+    /// Its disk failed, and it dies here (contract C3). What the system still has in memory of a failed sync is
+    /// gone as well: nothing could tell the next life that it is not on the disk.
+    DiskFailed(&'static str),
     /// A promise is broken, and the whole run is over.
     Broken(Broken),
 }
@@ -139,14 +142,7 @@ impl Shared {
     }
 
     /// Puts an encoded message on its way.
-    pub(crate) fn send(
-        &mut self,
-        from: NodeId,
-        to: NodeId,
-        bytes: Bytes,
-        text: &str,
-        cause: Stamp,
-    ) {
+    pub(crate) fn send(&mut self, from: NodeId, to: NodeId, bytes: Bytes, text: &str, cause: Stamp) {
         self.messages += 1;
         self.counters.messages += 1;
         let message = MessageId(self.messages);

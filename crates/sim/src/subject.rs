@@ -3,6 +3,7 @@
 use consensus::Consensus;
 use types::NodeId;
 
+use crate::options::Options;
 use crate::setup::Tuning;
 
 /// A protocol that can be simulated.
@@ -10,7 +11,6 @@ pub trait Subject: Consensus {
     /// What `--protocol` calls it.
     const NAME: &'static str;
 
-    /// The configuration of one replica. `planted` names a bug that the replica shall suffer from; names that
-    /// the protocol does not know are somebody else's.
-    fn config(id: NodeId, nodes: &[NodeId], tuning: &Tuning, planted: Option<&str>) -> Self::Config;
+    /// The configuration of one replica.
+    fn config(id: NodeId, nodes: &[NodeId], tuning: &Tuning, options: &Options) -> Self::Config;
 }

@@ -182,6 +182,11 @@ impl<P: Subject> World<P> {
                 node.crash(why, &mut self.shared);
                 Ok(())
             }
+            Err(Stop::DiskFailed(why)) => {
+                node.power_fails = true;
+                node.crash(why, &mut self.shared);
+                Ok(())
+            }
         }
     }
 
@@ -350,7 +355,7 @@ impl<P: Subject> World<P> {
 
     /// The atlas of faults: damage never reaches more nodes at once than a correct cluster survives.
     fn may_rot(&self, id: NodeId) -> bool {
-        let others = self.nodes.values().filter(|node| node.id != id && node.is_impaired()).count();
+        let others = self.nodes.values().filter(|node| node.id != id && node.was_rotten()).count();
         others < (self.nodes.len() - 1) / 2
     }
 }

@@ -128,7 +128,7 @@ impl<P: Subject> Life<P> {
     /// The state has moved: compare it, tell the core, serve who waited.
     fn applied(&mut self, shared: &mut Shared) -> Result<(), Stop> {
         let upto = self.kv.applied().0;
-        if upto.0 % COMPARE_EVERY == 0 {
+        if upto.0.is_multiple_of(COMPARE_EVERY) {
             self.compare(shared)?;
         }
         self.request(Request::Applied { upto }, shared);
@@ -194,7 +194,7 @@ impl<P: Subject> Life<P> {
             return Ok(());
         }
         self.checkpoint_wanted = None;
-        if shared.now().0 % 2 == 0 {
+        if shared.now().0.is_multiple_of(2) {
             self.crash_point(CrashPoint::Checkpoint)?;
         }
         if self.mutation.persists() {

@@ -37,7 +37,7 @@ impl<P: Subject> Life<P> {
             let DiskJob::Write { ops, .. } = job else { continue };
             // The shadow first: a write that fails half-way may still be found after the crash.
             shared.oracle.appended(self.id, ops.clone());
-            self.log.append(ops).map_err(|_| Stop::Crash("failed write"))?;
+            self.log.append(ops).map_err(|_| Stop::DiskFailed("failed write"))?;
             shared.record(self.id, self.cause, Kind::DiskWrite, || {
                 Details::none().field("ops", ops.len() as u64)
             });
@@ -53,7 +53,11 @@ impl<P: Subject> Life<P> {
             DiskJob::Read { .. } => None,
         });
         if let Some(upto) = written.max() {
-            self.log.sync().map_err(|_| Stop::Crash("failed sync"))?;
+            if self.armed == Some(CrashPoint::SyncFails) {
+                self.armed = None;
+                self.disk.fail_next_sync();
+            }
+            self.log.sync().map_err(|_| Stop::DiskFailed("failed sync"))?;
             shared.oracle.synced(self.id);
             shared.counters.syncs += 1;
             self.crash_point(CrashPoint::Synced)?;
@@ -84,7 +88,7 @@ impl<P: Subject> Life<P> {
             Ok(records) => records,
             // Compacted or truncated meanwhile.
             Err(ReadLogError::Missing { .. } | ReadLogError::Damaged { .. }) => Vec::new(),
-            Err(ReadLogError::Disk(_)) => return Err(Stop::Crash("failed read")),
+            Err(ReadLogError::Disk(_)) => return Err(Stop::DiskFailed("failed read")),
         };
         let records = records.into_iter().map(P::Record::from_bytes).collect::<Result<_, _>>();
         let records = records.map_err(|error| Stop::broken("records can be decoded", error.to_string()))?;

@@ -67,6 +67,7 @@ impl Draw<'_> {
             CrashPoint::Write,
             CrashPoint::Disk,
             CrashPoint::Sync,
+            CrashPoint::SyncFails,
             CrashPoint::Synced,
             CrashPoint::Send,
             CrashPoint::Apply,

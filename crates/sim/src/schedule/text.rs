@@ -19,11 +19,12 @@ pub struct ScheduleError {
     pub reason: String,
 }
 
-const POINTS: [(CrashPoint, &str); 9] = [
+const POINTS: [(CrashPoint, &str); 10] = [
     (CrashPoint::Now, "now"),
     (CrashPoint::Write, "write"),
     (CrashPoint::Disk, "disk"),
     (CrashPoint::Sync, "sync"),
+    (CrashPoint::SyncFails, "syncfails"),
     (CrashPoint::Synced, "synced"),
     (CrashPoint::Send, "send"),
     (CrashPoint::Apply, "apply"),
