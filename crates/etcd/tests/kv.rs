@@ -1,5 +1,7 @@
 //! The KV service over the wire: what a client sees of `etcd-api.md` §4.3, §4.4 and §4.10.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use common::{TestServer, everything, put, refusal, revision};

@@ -1,5 +1,7 @@
 //! The Lease service over the wire (`etcd-api.md` §4.6).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Plain HTTP, and bytes that are neither HTTP nor gRPC, on the client port (`etcd-api.md` §4.11).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use common::{TestServer, exchange, http_get, within};

@@ -1,5 +1,7 @@
 //! The Lock and Election services over the wire (`etcd-api.md` §4.9).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use common::{TestServer, everything, refusal, within};

@@ -1,5 +1,7 @@
 //! The Watch service over the wire: W1-W5 of `src/watch/mod.rs`, and `etcd-api.md` §4.5.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use std::time::Duration;
