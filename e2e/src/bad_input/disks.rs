@@ -37,7 +37,7 @@ fn foreign_directories(althing: &Path) -> anyhow::Result<()> {
     let (code, output) = output_of(althing, &as_arguments(&token))?;
     claim(
         "a data directory of another cluster is refused",
-        code != 0 && output.contains("another cluster"),
+        code != 0 && output.contains("belongs to cluster"),
         &output,
     )?;
 
@@ -46,7 +46,7 @@ fn foreign_directories(althing: &Path) -> anyhow::Result<()> {
     let (code, output) = output_of(althing, &as_arguments(&member))?;
     claim(
         "a data directory of another member is refused",
-        code != 0 && output.contains("another member"),
+        code != 0 && output.contains("belongs to member"),
         &output,
     )?;
 
