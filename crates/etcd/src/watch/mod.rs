@@ -26,6 +26,8 @@ mod queue;
 mod ranges;
 mod replay;
 mod service;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use hub::Hub;
 pub(crate) use notice::{Change, Notice};
