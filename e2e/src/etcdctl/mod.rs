@@ -51,7 +51,7 @@ fn report(steps: &[Step], theirs: &Transcript, ours: &Transcript) -> anyhow::Res
     for (step, (theirs, ours)) in steps.iter().zip(theirs.outputs.iter().zip(&ours.outputs)) {
         match &step.differs {
             _ if theirs == ours => equal += 1,
-            Some(id) if compat.contains(&format!("`{id}`")) => explained += 1,
+            Some(id) if compat.contains(&format!("| {id} |")) => explained += 1,
             _ => {
                 unexplained += 1;
                 println!("✗ line {}: {}", step.line, step.command.lines().next().unwrap_or_default());
