@@ -48,9 +48,9 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
 impl Config {
-    /// The defaults: etcd's times (`--heartbeat-interval`, `--election-timeout`), window
-    /// (`MaxInflightMsgs`), `--snapshot-count` of 3.x before 3.6 divided by ten as in 3.6, and
-    /// `--snapshot-catchup-entries`.
+    /// The defaults. Times, the window in messages, `checkpoint_entries` and `retained_entries` are etcd 3.6's
+    /// (`--heartbeat-interval`, `--election-timeout`, `MaxInflightMsgs`, `--snapshot-count`,
+    /// `--snapshot-catchup-entries`).
     pub fn new(id: NodeId, voters: impl IntoIterator<Item = NodeId>) -> Config {
         Config {
             id,

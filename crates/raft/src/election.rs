@@ -30,6 +30,9 @@ pub(crate) struct Election {
     pub contact: Option<Time>,
 }
 
+/// Heartbeat intervals after which a leader whose connection broke is given up, at least.
+const LOST_LEADER_HEARTBEATS: u32 = 2;
+
 /// Answers so far to a (pre-)candidate.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Votes {
@@ -152,9 +155,23 @@ impl Raft {
     }
 
     pub(crate) fn draw_deadline(&mut self, now: Now) {
-        let least = u64::try_from(self.config.election_timeout.as_nanos()).unwrap_or(u64::MAX / 4);
-        self.election.wait = Duration::from_nanos(least.saturating_add(self.rng.below(least)));
+        self.election.wait = self.draw(self.config.election_timeout);
         self.election.deadline = now.mono + self.election.wait;
+    }
+
+    /// Draws from `[least, 2 * least)`.
+    fn draw(&mut self, least: Duration) -> Duration {
+        let nanos = u64::try_from(least.as_nanos()).unwrap_or(u64::MAX / 4);
+        Duration::from_nanos(nanos.saturating_add(self.rng.below(nanos)))
+    }
+
+    /// The connection to the leader broke. If a majority lost theirs, the leader is probably gone: then there is
+    /// no need to wait for an election timeout. If it is heard again before, nothing has happened; and whoever
+    /// still hears it refuses.
+    pub(crate) fn lose_leader(&mut self, now: Now) {
+        let wait = self.draw(self.config.heartbeat_interval * LOST_LEADER_HEARTBEATS);
+        self.election.contact = None;
+        self.election.deadline = self.election.deadline.min(now.mono + wait);
     }
 
     fn ask_for_pre_votes(&mut self, now: Now, out: &mut Out<Raft>) {

@@ -87,7 +87,7 @@ impl Protocol for Raft {
             Input::Timer => self.on_timer(now, out),
             Input::Durable { upto } => self.on_durable(now, upto, out),
             Input::LogRead { first, records } => self.on_log_read(first, records, out),
-            Input::Unreachable { peer } => self.on_unreachable(peer),
+            Input::Unreachable { peer } => self.on_unreachable(now, peer),
             Input::Request(request) => self.on_request(request, out),
         }
         self.announce(out);

@@ -289,7 +289,10 @@ impl Raft {
         out.actions.push(Action::Send { to, message, after: WriteSeq::NONE, lane: Lane::Bulk });
     }
 
-    pub(crate) fn on_unreachable(&mut self, peer: NodeId) {
+    pub(crate) fn on_unreachable(&mut self, now: Now, peer: NodeId) {
+        if self.leader == Some(peer) {
+            self.lose_leader(now);
+        }
         if let Some(progress) = self.progress(peer)
             && matches!(progress.flow, Flow::Replicate)
         {

@@ -158,6 +158,35 @@ fn waits_are_drawn_from_the_seed_between_one_and_two_timeouts() {
     assert!(waits(&first).windows(2).all(|pair| pair[0] != pair[1]));
 }
 
+/// A process that ends closes its connections; there is no need to wait for an election timeout then.
+#[test]
+fn a_leader_that_everybody_lost_is_replaced_soon() {
+    let mut world = World::new(3);
+    world.elect(1);
+    world.run_for(Duration::from_millis(500));
+    world.crash(1);
+    for node in [2, 3] {
+        world.step(node, Input::Unreachable { peer: n(1) });
+    }
+    world.run_for(Duration::from_millis(400));
+    assert!(world.leader().is_some());
+    world.assert_sound();
+}
+
+#[test]
+fn a_leader_that_only_one_node_lost_stays() {
+    let mut world = World::new(3);
+    world.elect(1);
+    world.run_for(Duration::from_millis(500));
+    world.cut(1, 3);
+    for _ in 0..5 {
+        world.step(3, Input::Unreachable { peer: n(1) });
+        world.run_for(Duration::from_millis(500));
+        assert_eq!((world.leader(), term(&world, 1)), (Some(1), 1));
+    }
+    world.assert_sound();
+}
+
 /// A long chain of hopeless candidacies must not move anybody's term.
 #[test]
 fn a_minority_never_raises_the_term() {
