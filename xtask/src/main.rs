@@ -1,3 +1,66 @@
-//! Developer commands: ci, sim, replay, e2e, bench.
+//! Developer commands: `cargo xtask --help`.
 
-fn main() {}
+mod ci;
+mod command;
+mod deny;
+mod tasks;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer commands", disable_help_subcommand = true)]
+enum Task {
+    /// Everything that guards a change; what .ci/run calls
+    Ci,
+    /// Licences, sources, duplicates and known vulnerabilities of what we depend on
+    Deny,
+    /// Search for broken promises: `althing sim` with these arguments
+    Sim {
+        /// Arguments of `althing sim`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run a failed seed again and leave its trace: the line that a failure printed, or only its seed
+    Replay {
+        /// `althing sim --protocol raft --seed 7`, or `7`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        line: Vec<String>,
+    },
+    /// Slow tests with real processes and real clients: etcdctl, clients, plug, bad-input [default: all]
+    E2e {
+        /// A suite and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Measure Althing beside others
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Plant every known bug and count the seeds that the simulator takes to notice it
+    Bugbank {
+        /// Arguments of the bug bank
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Three nodes of etcd and three of Althing by turns, with the same client
+    Etcd {
+        /// Arguments of the comparison; `--help` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::Ci => ci::run(),
+        Task::Deny => deny::run(),
+        Task::Sim { arguments } => tasks::sim(&arguments),
+        Task::Replay { line } => tasks::replay(&line),
+        Task::E2e { arguments } => tasks::e2e(&arguments),
+        Task::Bench(Bench::Etcd { arguments }) => tasks::bench_etcd(&arguments),
+        Task::Bugbank { arguments } => tasks::bugbank(&arguments),
+    }
+}

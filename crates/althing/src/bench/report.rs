@@ -61,7 +61,9 @@ fn text_report(args: &BenchArgs, measured: &Measured, server: &Usage, client: &U
             format!("{} resident, {} at most", size(server.rss_bytes), size(server.rss_peak_bytes)),
         );
     }
-    row("client CPU", format!("{:.1} µs/operation", cpu_us_per_operation(client, measured)));
+    if !measured.latency_us.is_empty() {
+        row("client CPU", format!("{:.1} µs/operation", cpu_us_per_operation(client, measured)));
+    }
     rows.add_row([comfy_table::Cell::new("errors"), verdict_cell(measured.errors, measured.errors == 0)]);
     rows.to_string()
 }

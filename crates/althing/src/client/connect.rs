@@ -47,7 +47,8 @@ impl Client {
 
     /// A client of each endpoint alone, with its address.
     pub fn each(&self) -> Vec<(String, Client)> {
-        let alone = |peer: &Peer| (peer.address.clone(), Client::new(std::slice::from_ref(&peer.address), self.json));
+        let alone =
+            |peer: &Peer| (peer.address.clone(), Client::new(std::slice::from_ref(&peer.address), self.json));
         self.endpoints.iter().map(alone).collect()
     }
 

@@ -1,0 +1,7 @@
+//! The program as people start it: real processes on loopback, one server or a whole `dev` cluster.
+
+mod commands;
+mod dev;
+mod lock;
+mod process;
+mod serve;

@@ -1,0 +1,79 @@
+//! The gate: what must hold before a change lands. It stops at the first step that fails, and says how long each
+//! took.
+
+use std::time::{Duration, Instant};
+
+use crate::command::cargo;
+use crate::{deny, tasks};
+
+/// Seeds of the simulator in one run of the gate; sized by what the bug bank's bugs take to be found.
+const SIM_SEEDS: &str = "2000";
+
+type Step = (&'static str, fn() -> anyhow::Result<()>);
+
+/// In order of what they cost.
+const STEPS: &[Step] = &[
+    ("formatting", formatting),
+    ("lints", lints),
+    ("dependencies", deny::run),
+    ("tests", tests),
+    ("simulation", simulation),
+    ("bug bank", bugbank),
+    ("end to end", end_to_end),
+];
+
+/// Runs all steps.
+///
+/// # Errors
+/// The first that fails.
+pub fn run() -> anyhow::Result<()> {
+    let mut took: Vec<(&str, Duration)> = Vec::new();
+    for (name, step) in STEPS {
+        println!("\n── {name}");
+        let started = Instant::now();
+        step()
+            .inspect_err(|_| println!("── {name} failed after {:.0} s", started.elapsed().as_secs_f64()))?;
+        took.push((name, started.elapsed()));
+    }
+    println!("\n── all steps passed");
+    for (name, time) in took {
+        println!("{name:<14} {:>6.0} s", time.as_secs_f64());
+    }
+    Ok(())
+}
+
+fn formatting() -> anyhow::Result<()> {
+    cargo(&["fmt", "--all", "--check"])
+}
+
+fn lints() -> anyhow::Result<()> {
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+    cargo(&[
+        "clippy",
+        "--package",
+        "sim",
+        "--all-targets",
+        "--features",
+        "planted",
+        "--",
+        "--deny",
+        "warnings",
+    ])
+}
+
+/// The README's command.
+fn tests() -> anyhow::Result<()> {
+    cargo(&["test", "--workspace"])
+}
+
+fn simulation() -> anyhow::Result<()> {
+    tasks::sim(&["--protocol".to_owned(), "raft".to_owned(), "--seeds".to_owned(), SIM_SEEDS.to_owned()])
+}
+
+fn bugbank() -> anyhow::Result<()> {
+    tasks::bugbank(&[])
+}
+
+fn end_to_end() -> anyhow::Result<()> {
+    tasks::e2e(&[])
+}
