@@ -303,7 +303,7 @@ impl FileState {
         self.len = match rng.below(3) {
             0 => synced_len,
             1 => self.len,
-            _ => rng.between(synced_len, self.len),
+            _ => rng.between(synced_len, self.len).next_multiple_of(SECTOR as u64).min(self.len),
         };
         self.durable.resize(usize::try_from(self.len).unwrap_or(usize::MAX), 0);
         for (number, versions) in std::mem::take(&mut self.pending) {

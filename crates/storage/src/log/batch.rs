@@ -129,7 +129,8 @@ impl Image {
             Part::Head => place,
             _ => place.checked_sub(layout.head + layout.data)?,
         };
-        if start < HEADER_SECTORS || layout.head > self.sectors() {
+        // A file is made long enough before, and by the same sync as, what is written into it.
+        if start < HEADER_SECTORS || start + layout.total() > self.sectors() {
             return None;
         }
         let mut bytes = Vec::new();

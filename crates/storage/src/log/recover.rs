@@ -52,9 +52,10 @@ impl<D: Disk> Log<D> {
     /// Opens the log in `disk`, or creates it there.
     ///
     /// A torn end is erased, sectors with an intact copy are repaired, and everything that is returned is synced,
-    /// so that opening twice, or crashing in between, finds the same. Damaged slots are found damaged again
-    /// until they are written, truncated, compacted or reset; a damaged meta record until it is set; and
-    /// `tail_damaged` until a `TruncateFrom` of the slot above the last.
+    /// so that opening twice, or crashing in between, finds the same. Damaged slots are found damaged again until
+    /// they are written, truncated, compacted or reset; a damaged meta record until it is set; and `tail_damaged`
+    /// until a `TruncateFrom` or `ResetTo`: who cuts the log says, in the meta record of the same batch, what it
+    /// still has to repair.
     ///
     /// # Errors
     /// [`OpenLogError`].
@@ -239,7 +240,7 @@ impl Scan {
         if self.truncates_damage && newest && (torn || bad) {
             return false;
         }
-        if torn && !bad && newest && image.later(found.end(), found.number).is_none() {
+        if torn && !bad && newest && self.is_linked(found) && !self.is_proven(image, found) {
             return false;
         }
         self.join(image, found);
@@ -247,6 +248,19 @@ impl Scan {
         self.tell_damaged(image, found, &records);
         self.repair_description(image, found, repairs);
         true
+    }
+
+    /// Whether a batch was written behind the one that was read before it. If not, it is the only witness of what
+    /// was lost in between, and may not be erased even if it is torn itself.
+    fn is_linked(&self, found: &Found) -> bool {
+        self.lost == 0 && (!self.started || found.description.prev_stamp == self.chain.stamp)
+    }
+
+    /// Whether a batch of the newest segment was synced: a later one was written, or the older segments were
+    /// removed, which waits for the first batch of the next.
+    fn is_proven(&self, image: &Image, found: &Found) -> bool {
+        let is_oldest = !self.started && image.number > 1;
+        is_oldest || image.later(found.end(), found.number).is_some()
     }
 
     /// Makes the state what it was before this batch, whatever was lost in between.
@@ -261,7 +275,7 @@ impl Scan {
                 found.start,
                 &format!("{lost} batches before batch {} are unreadable", found.number),
             );
-        } else if self.started && description.prev_stamp != self.chain.stamp {
+        } else if !self.is_linked(found) {
             // The batch before was read, but is not the one that this batch was written behind: a stale one.
             low = Some(self.chain.lows[0].min(description.lows[0]));
             self.tell(image, found.start, &format!("the batch before batch {} is stale", found.number));

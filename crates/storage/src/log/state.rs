@@ -82,10 +82,9 @@ impl<V> State<V> {
     }
 
     pub fn truncate_from(&mut self, slot: Slot) {
-        if slot == after(self.last) {
-            // The owner says that nothing above the last slot counts.
-            self.tail_damaged = false;
-        }
+        // Who cuts the log has decided what counts above it, and keeps what it still has to repair in its meta
+        // record.
+        self.tail_damaged = false;
         if slot <= self.last {
             self.lose_from(slot.0);
             self.last = slot.prev().max(self.first.prev());
@@ -99,6 +98,7 @@ impl<V> State<V> {
     }
 
     pub fn reset_to(&mut self, at: Slot) {
+        self.tail_damaged = false;
         self.records.clear();
         self.first = after(at);
         self.last = at;
@@ -185,15 +185,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_owner_declares_a_damaged_tail_repaired() {
+    fn a_damaged_tail_stays_until_its_owner_cuts_the_log() {
         let mut state = filled(5);
-        state.tail_damaged = true;
-        state.truncate_from(Slot(5));
-        state.reset_to(Slot(8));
-        state.put(Slot(9), ());
-        assert!(state.tail_damaged);
-        state.truncate_from(Slot(10));
-        assert!(!state.tail_damaged);
+        let cuts: [fn(&mut State<()>); 2] =
+            [|state| state.truncate_from(Slot(6)), |state| state.reset_to(Slot(9))];
+        for cut in cuts {
+            state.tail_damaged = true;
+            state.compact_to(Slot(1));
+            state.put(state.last.next(), ());
+            assert!(state.tail_damaged);
+            cut(&mut state);
+            assert!(!state.tail_damaged);
+        }
     }
 
     #[test]

@@ -3,17 +3,11 @@
 use bytes::Bytes;
 use types::{NodeId, Slot, SlotState};
 
+use super::{IDENTITY, open_with};
 use crate::{Identity, Log, LogOp, LogOptions, OpenLogError, ReadLogError, Recovery, SimDisk, WriteLogError};
 
-const IDENTITY: Identity = Identity { cluster: 0xc1, node: NodeId(7) };
-
 fn open(disk: &SimDisk) -> (Log<SimDisk>, Recovery) {
-    try_open(disk, IDENTITY).unwrap()
-}
-
-fn try_open(disk: &SimDisk, identity: Identity) -> Result<(Log<SimDisk>, Recovery), OpenLogError> {
-    let options = LogOptions::with_segment_bytes(16 << 10);
-    Log::open(disk.clone(), identity, options)
+    open_with(disk, 16 << 10).unwrap()
 }
 
 fn record(slot: u64) -> Bytes {
@@ -110,7 +104,10 @@ fn a_put_that_leaves_a_gap_or_falls_below_the_first_slot_is_refused_without_effe
 fn the_directory_of_another_cluster_or_member_is_refused_and_named() {
     let disk = SimDisk::default();
     drop(open(&disk));
-    let other = |cluster, node| try_open(&disk, Identity { cluster, node: NodeId(node) }).unwrap_err();
+    assert_eq!(IDENTITY, Identity { cluster: 0xc1, node: NodeId(7) });
+    let other = |cluster, node| {
+        Log::open(disk.clone(), Identity { cluster, node: NodeId(node) }, LogOptions::default()).unwrap_err()
+    };
     assert!(matches!(other(0xc2, 7), OpenLogError::OtherCluster { found: 0xc1, expected: 0xc2 }));
     assert!(matches!(other(0xc1, 8), OpenLogError::OtherMember { found: NodeId(7), expected: NodeId(8) }));
 }
