@@ -7,22 +7,28 @@
 //!
 //! The search is that of Wing and Gong with Lowe's memory of configurations, as in porcupine: extend an order by
 //! any operation that no other operation must precede, step back when nothing fits, and never visit the same
-//! (set of operations, state) twice. Four things keep it near-linear on histories of real stores:
+//! (set of operations, state) twice. Some things keep it near-linear on histories of real stores:
 //!
 //! - L1  a read that fits is taken at once: it changes nothing, so taking it later gains nothing;
 //! - L2  a value may not be overwritten before everyone who saw it has been placed, as it never comes back
 //!   (values are unique; one that is written twice is exempt);
 //! - L3  revisions, where known, say what to *try* first; they decide nothing;
-//! - L4  unanswered writes are tried last, and those that differ in nothing visible only in order of invocation.
+//! - L4  unanswered writes are tried only when the likeliest does not fit, and those that differ in nothing visible
+//!   only in order of invocation;
+//! - L5  a value is written with the version and revisions that those saw who saw it;
+//! - L6  two operations without a common key are tried in one order only;
+//! - L7  after a dead end, choices that touch none of its keys are passed over.
 //!
 //! # Source
 //! Wing and Gong, "Testing and Verifying Concurrent Objects" (1993); Lowe, "Testing for Linearizability" (2017);
 //! Horn and Kroening, "Faster Linearizability Checking via P-compositionality" (2015).
 
-use crate::lower::{LowOp, LowStep, Lowered, Value, blurred};
+use crate::lower::{LowItem, LowOp, LowStep, Lowered, Value, blurred};
 use crate::model::UNKNOWN;
 use crate::{History, Level, Revision, Verdict};
 
+mod explain;
+mod list;
 mod partition;
 mod search;
 
@@ -66,6 +72,8 @@ struct Plan {
     seen: Vec<Vec<Value>>,
     /// By value: how many answers show it; 0 also if L2 does not hold for it.
     sightings: Vec<u32>,
+    /// By value: an item of those that show it, if values are unique (L5).
+    shown: Vec<Option<LowItem>>,
 }
 
 impl Plan {
@@ -79,10 +87,13 @@ impl Plan {
         }
         let seen: Vec<Vec<Value>> = lowered.ops.iter().map(values_seen).collect();
         let mut sightings = vec![0; mentioned.len()];
+        let mut shown = vec![None; mentioned.len()];
         if lowered.repeated.is_none() {
             seen.iter().flatten().for_each(|value| sightings[*value as usize] += 1);
+            let current = lowered.ops.iter().filter(|op| op.level == Level::Linearizable);
+            current.flat_map(LowOp::items).for_each(|(_, item)| shown[item.value as usize] = Some(item));
         }
-        Plan { revisions, twins, seen, sightings }
+        Plan { revisions, twins, seen, sightings, shown }
     }
 }
 

@@ -7,15 +7,18 @@
 //!
 //! Whatever is called before the fence may come next; the op that returns at the fence must come before anything
 //! that is called after it. Placing an op takes its entries out of the list, stepping back puts them in again.
+//!
+//! Two ops without a common key can change places. So only ops are tried that touch a key of the fence's op, or
+//! of another such op (L6); and a dead end is not blamed on choices that touch none of its keys (L7).
 
-use std::collections::BTreeSet;
-
-use trace::OpId;
+use std::collections::BTreeMap;
 
 use super::Plan;
-use crate::lower::{LowOp, Lowered};
+use super::explain::Deepest;
+use super::list::List;
+use crate::Violation;
+use crate::lower::Lowered;
 use crate::model::{Store, UNKNOWN, digest};
-use crate::{Revision, Violation};
 
 /// What a search found.
 pub(super) enum Found {
@@ -28,49 +31,57 @@ pub(super) enum Found {
 }
 
 pub(super) struct Search<'a> {
-    lowered: &'a Lowered<'a>,
-    plan: &'a Plan,
-    store: Store,
+    pub lowered: &'a Lowered<'a>,
+    pub plan: &'a Plan,
+    pub store: Store,
     steps: u64,
     steps_max: u64,
-    list: List,
+    pub list: List,
     /// By op: its call's entry in the list; 0 if it is not answered.
     entries: Vec<u32>,
+    /// By op: the keys it touches.
+    keys: Vec<Keys>,
     /// Unanswered ops, by invocation.
     unanswered: Vec<usize>,
-    placed: Vec<bool>,
+    pub placed: Vec<bool>,
     placed_digest: u128,
     /// By value: how many answers that show it are not placed yet (L2).
     sightings: Vec<u32>,
     /// The order so far.
-    trail: Vec<Placed>,
+    pub trail: Vec<Placed>,
     frames: Vec<Frame>,
     candidates: Vec<Candidate>,
-    visited: BTreeSet<u128>,
-    deepest: Option<Deepest>,
-}
-
-/// Where the search was when it came furthest, to explain why it came no further.
-struct Deepest {
-    len: usize,
-    violation: Violation,
+    /// Configurations from which no order goes on, and the keys to blame.
+    failed: BTreeMap<u128, Keys>,
+    pub deepest: Option<Deepest>,
 }
 
 /// One op placed, and how to take it back.
 #[derive(Clone, Copy)]
-struct Placed {
-    op: usize,
+pub(super) struct Placed {
+    pub op: usize,
     store_mark: usize,
 }
 
+/// A set of keys, as a bit for each key's number modulo 128: two sets that share no bit share no key.
+type Keys = u128;
+
 /// One place in the order: what can stand there, and what is being tried.
 struct Frame {
+    /// The configuration: what is placed, and the state.
+    digest: u128,
     candidates_start: usize,
     next: usize,
     trail_len: usize,
+    /// Whether all candidates are listed, or only the most likely one.
+    listed: bool,
+    /// What the candidates touch, once they are listed.
+    keys: Keys,
+    /// The keys to blame for the candidates that failed later.
+    blamed: Keys,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Candidate {
     op: usize,
     branch: bool,
@@ -86,6 +97,7 @@ impl<'a> Search<'a> {
             steps_max,
             list: List::default(),
             entries: vec![0; lowered.ops.len()],
+            keys: vec![0; lowered.ops.len()],
             unanswered: Vec::new(),
             placed: vec![false; lowered.ops.len()],
             placed_digest: 0,
@@ -93,7 +105,7 @@ impl<'a> Search<'a> {
             trail: Vec::new(),
             frames: Vec::new(),
             candidates: Vec::new(),
-            visited: BTreeSet::new(),
+            failed: BTreeMap::new(),
             deepest: None,
         }
     }
@@ -101,19 +113,18 @@ impl<'a> Search<'a> {
     /// Looks for an order of the ops of `partition`.
     pub fn judge(&mut self, partition: &[usize]) -> Found {
         self.begin(partition);
-        self.open();
+        self.open(0);
         while !self.list.is_empty() {
             if self.steps >= self.steps_max {
                 return Found::OutOfSteps;
             }
-            if self.advance() {
-                self.open();
-            } else {
-                self.remember_depth();
-                self.close();
-                if self.frames.is_empty() {
-                    return Found::NoOrder(self.deepest.take().expect("remembered just now").violation);
-                }
+            if let Some(digest) = self.advance() {
+                self.open(digest);
+                continue;
+            }
+            self.remember_depth();
+            if !self.step_back() {
+                return Found::NoOrder(self.deepest.take().expect("remembered just now").violation);
             }
         }
         Found::Order
@@ -127,33 +138,61 @@ impl<'a> Search<'a> {
         for (index, op) in answered.iter().enumerate() {
             self.entries[*op] = List::call_entry(index);
         }
+        for op in partition {
+            self.keys[*op] = ops[*op].keys().fold(0, |keys, key| keys | 1 << (key % 128));
+        }
         self.list = List::new(ops, answered);
         self.unanswered = unanswered;
         self.store.commit();
         self.trail.clear();
         self.frames.clear();
         self.candidates.clear();
-        self.visited.clear();
+        self.failed.clear();
         self.deepest = None;
     }
 
-    /// Starts a new place in the order: takes every read that fits (L1), then lists what else may come next.
-    fn open(&mut self) {
+    /// Starts a new place in the order: takes every read that fits (L1), then tries what most likely comes next.
+    fn open(&mut self, digest: u128) {
         let trail_len = self.trail.len();
         while self.place_a_read() {}
         let candidates_start = self.candidates.len();
-        self.list_candidates();
-        self.frames.push(Frame { candidates_start, next: candidates_start, trail_len });
+        self.candidates.extend(self.likeliest());
+        self.frames.push(Frame {
+            digest,
+            candidates_start,
+            next: candidates_start,
+            trail_len,
+            listed: false,
+            keys: 0,
+            blamed: 0,
+        });
     }
 
-    /// Takes back the place that was opened last, and the choice that led to it.
-    fn close(&mut self) {
+    /// Gives up the place that was opened last, and all before it that are not to blame (L7). False if none is
+    /// left.
+    fn step_back(&mut self) -> bool {
+        let Some(frame) = self.frames.last() else { return false };
+        let blamed = frame.keys | frame.blamed;
+        self.close(blamed);
+        while !self.frames.is_empty() {
+            self.take_back(self.trail.len() - 1);
+            self.list_candidates();
+            if let Some(frame) = self.frames.last_mut()
+                && frame.keys & blamed != 0
+            {
+                frame.blamed |= blamed;
+                return true;
+            }
+            self.close(blamed);
+        }
+        false
+    }
+
+    fn close(&mut self, blamed: Keys) {
         if let Some(frame) = self.frames.pop() {
+            self.failed.insert(frame.digest, blamed);
             self.candidates.truncate(frame.candidates_start);
             self.take_back(frame.trail_len);
-        }
-        if !self.frames.is_empty() {
-            self.take_back(self.trail.len() - 1);
         }
     }
 
@@ -174,50 +213,102 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Lists the writes that may come next: by revision where it is known (L3), unanswered ones last (L4).
-    fn list_candidates(&mut self) {
-        let start = self.candidates.len();
+    /// The write with the lowest known revision, else any answered one, that may come next (L3).
+    fn likeliest(&self) -> Option<Candidate> {
+        let keys = self.connected(false);
         let ops = &self.lowered.ops;
-        for op in self.list.before_fence() {
-            if let Some(answer) = ops[op].answer.as_ref().filter(|_| !ops[op].is_read()) {
-                self.candidates.push(Candidate { op, branch: answer.succeeded });
-            }
-        }
-        let fence = self.list.fence().map_or(0, |op| ops[op].returned);
-        let invoked = self.unanswered.partition_point(|op| ops[*op].invoked <= fence);
-        for &op in &self.unanswered[..invoked] {
-            let is_next = !self.placed[op] && self.plan.twins[op].is_none_or(|twin| self.placed[twin]);
-            if is_next {
-                self.candidates.push(Candidate { op, branch: true });
-                if !ops[op].tests.is_empty() {
-                    self.candidates.push(Candidate { op, branch: false });
-                }
-            }
-        }
-        let revisions = &self.plan.revisions;
-        let rank = |revision: Revision| if revision == UNKNOWN { Revision::MAX } else { revision };
-        self.candidates[start..].sort_by_key(|candidate| rank(revisions[candidate.op]));
+        let answered = self.list.before_fence().filter(|op| !ops[*op].is_read());
+        let seen = self.unanswered_now().filter(|op| self.plan.revisions[*op] != UNKNOWN);
+        let connected = answered.chain(seen).filter(|op| self.keys[*op] & keys != 0);
+        let op = connected
+            .min_by_key(|op| Some(self.plan.revisions[*op]).filter(|at| *at != UNKNOWN).ok_or(()))?;
+        let branch = ops[op].answer.as_ref().is_none_or(|answer| answer.succeeded);
+        Some(Candidate { op, branch })
     }
 
-    /// Places the next candidate that leads somewhere new; false if there is none left.
-    fn advance(&mut self) -> bool {
+    /// Lists all writes that may come next, if that is not done yet: behind the likeliest. If revisions led here,
+    /// an unanswered write is more likely than an answered one of a higher revision (L4).
+    fn list_candidates(&mut self) {
+        let Some(frame) = self.frames.last().filter(|frame| !frame.listed) else { return };
+        let first = self.candidates.get(frame.candidates_start).copied();
+        let keys = self.connected(true);
+        let ops = &self.lowered.ops;
+        let connected = |op: &usize| self.keys[*op] & keys != 0;
+        let mut unanswered = Vec::new();
+        for op in self.unanswered_now().filter(connected) {
+            unanswered.push(Candidate { op, branch: true });
+            if !ops[op].tests.is_empty() {
+                unanswered.push(Candidate { op, branch: false });
+            }
+        }
+        let answered = self.list.before_fence().filter(connected).filter(|op| !ops[*op].is_read());
+        let answered = answered.map(|op| {
+            let branch = ops[op].answer.as_ref().is_some_and(|answer| answer.succeeded);
+            Candidate { op, branch }
+        });
+        let mut answered: Vec<Candidate> = answered.collect();
+        answered.sort_by_key(|candidate| self.plan.revisions[candidate.op]);
+        let by_revision = first.is_some_and(|first| self.plan.revisions[first.op] != UNKNOWN);
+        let lists = if by_revision { [unanswered, answered] } else { [answered, unanswered] };
+        let others = lists.into_iter().flatten().filter(|other| Some(*other) != first);
+        self.candidates.extend(others);
+        if let Some(frame) = self.frames.last_mut() {
+            (frame.listed, frame.keys) = (true, keys);
+        }
+    }
+
+    /// The unanswered writes that may come next: one of several twins (L4).
+    fn unanswered_now(&self) -> impl Iterator<Item = usize> + '_ {
+        let fence = self.list.fence().map_or(0, |op| self.lowered.ops[op].returned);
+        let invoked = self.unanswered.partition_point(|op| self.lowered.ops[*op].invoked <= fence);
+        let is_next =
+            |op: &usize| !self.placed[*op] && self.plan.twins[*op].is_none_or(|twin| self.placed[twin]);
+        self.unanswered[..invoked].iter().copied().filter(is_next)
+    }
+
+    /// The keys of the fence's op, and of all that may come before it and are connected with it by keys (L6).
+    fn connected(&self, unanswered: bool) -> Keys {
+        let mut keys = self.list.fence().map_or(0, |op| self.keys[op]);
+        loop {
+            let before = keys;
+            let join =
+                |keys: Keys, op: usize| if self.keys[op] & keys != 0 { keys | self.keys[op] } else { keys };
+            keys = self.list.before_fence().fold(keys, join);
+            if unanswered {
+                keys = self.unanswered_now().fold(keys, join);
+            }
+            if keys == before {
+                return keys;
+            }
+        }
+    }
+
+    /// Places the next candidate that may lead on, and returns the configuration; `None` if there is none left.
+    fn advance(&mut self) -> Option<u128> {
         while let Some(candidate) = self.next_candidate() {
             let mark = self.store.mark();
             if !self.run_candidate(candidate, mark) {
                 continue;
             }
             self.place(candidate.op, mark);
-            if self.overwrites_unseen(mark) || !self.visited.insert(self.placed_digest ^ self.store.digest())
-            {
-                self.take_back(self.trail.len() - 1);
-                continue;
+            let digest = self.placed_digest ^ self.store.digest();
+            let failed = self.failed.get(&digest).copied();
+            if failed.is_none() && !self.overwrites_unseen(mark) && self.is_as_seen(mark) {
+                return Some(digest);
             }
-            return true;
+            if let Some(frame) = self.frames.last_mut() {
+                frame.blamed |= failed.unwrap_or(0);
+            }
+            self.take_back(self.trail.len() - 1);
         }
-        false
+        None
     }
 
     fn next_candidate(&mut self) -> Option<Candidate> {
+        let frame = self.frames.last()?;
+        if frame.next >= self.candidates.len() {
+            self.list_candidates();
+        }
         let frame = self.frames.last_mut()?;
         let candidate = self.candidates.get(frame.next).copied()?;
         frame.next += 1;
@@ -248,6 +339,17 @@ impl<'a> Search<'a> {
             .any(|(_, before)| self.sightings.get(before.value as usize).is_some_and(|left| *left > 0))
     }
 
+    /// L5: whether what has just been written is what those saw who saw it.
+    fn is_as_seen(&self, mark: usize) -> bool {
+        self.store.changed_since(mark).iter().all(|(key, _)| {
+            let slot = self.store.slot(*key);
+            self.plan
+                .shown
+                .get(slot.value as usize)
+                .is_none_or(|shown| shown.iter().all(|item| slot.shows(item)))
+        })
+    }
+
     fn place(&mut self, op: usize, store_mark: usize) {
         self.set_placed(op, true);
         self.list.remove(self.entries[op]);
@@ -273,141 +375,5 @@ impl<'a> Search<'a> {
     fn set_placed(&mut self, op: usize, placed: bool) {
         self.placed[op] = placed;
         self.placed_digest ^= digest(0, &[op as u64]);
-    }
-
-    /// Keeps the explanation of the dead end if no order came further.
-    fn remember_depth(&mut self) {
-        if self.deepest.as_ref().is_some_and(|deepest| deepest.len >= self.trail.len()) {
-            return;
-        }
-        let Some(stuck) = self.list.fence() else { return };
-        let violation = self.explain(stuck);
-        self.deepest = Some(Deepest { len: self.trail.len(), violation });
-    }
-
-    fn explain(&mut self, stuck: usize) -> Violation {
-        let op = &self.lowered.ops[stuck];
-        let branch = op.answer.as_ref().is_some_and(|answer| answer.succeeded);
-        let mark = self.store.mark();
-        let (expected, found, ops) = match self.store.run(op, branch, UNKNOWN) {
-            Err(mismatch) => {
-                let (expected, found) = self.store.explain(op, mismatch, self.lowered);
-                (expected, found, std::iter::once(op.id).chain(self.last_writer(op)).collect())
-            }
-            Ok(_) => {
-                let late = self.late_reader(mark);
-                self.store.rollback(mark);
-                let ops = late.into_iter().chain([op.id]).collect();
-                ("nobody to see a value after it was overwritten".into(), "one who did".into(), ops)
-            }
-        };
-        let placed = self.trail.len();
-        let expected = format!("{expected}, in the order that explains most operations ({placed})");
-        Violation { rule: "not linearizable", expected, found, ops }
-    }
-
-    /// One of those who still have to see a value that was overwritten since `mark`.
-    fn late_reader(&self, mark: usize) -> Option<OpId> {
-        let overwritten: Vec<_> =
-            self.store.changed_since(mark).iter().map(|(_, before)| before.value).collect();
-        let sees = |op: &usize| self.plan.seen[*op].iter().any(|value| overwritten.contains(value));
-        let unplaced = self.list.ops.iter().filter(|op| !self.placed[**op]);
-        unplaced.copied().find(sees).map(|op| self.lowered.ops[op].id)
-    }
-
-    /// Who wrote last to a key that `op` looks at, in the order so far.
-    fn last_writer(&self, op: &LowOp) -> Option<OpId> {
-        let keys: BTreeSet<_> = op.keys().collect();
-        let writes = |placed: &&Placed| {
-            let op = &self.lowered.ops[placed.op];
-            !op.is_read() && op.written_keys().any(|key| keys.contains(&key))
-        };
-        self.trail.iter().rev().find(writes).map(|placed| self.lowered.ops[placed.op].id)
-    }
-}
-
-/// Calls and returns of the answered ops that are not placed, by time; a doubly linked list in two vectors.
-///
-/// Entry 0 is both ends. The `i`th op calls at entry `2i + 1` and returns at `2i + 2`.
-#[derive(Default)]
-struct List {
-    next: Vec<u32>,
-    prev: Vec<u32>,
-    ops: Vec<usize>,
-}
-
-impl List {
-    fn call_entry(index: usize) -> u32 {
-        2 * index as u32 + 1
-    }
-
-    fn new(ops: &[LowOp], answered: Vec<usize>) -> List {
-        let len = 2 * answered.len() + 1;
-        // At equal times calls come first: the operations count as concurrent.
-        let mut events: Vec<(u64, bool, u32)> = Vec::with_capacity(len);
-        for (index, op) in answered.iter().enumerate() {
-            let call = List::call_entry(index);
-            events.push((ops[*op].invoked, false, call));
-            events.push((ops[*op].returned, true, call + 1));
-        }
-        events.sort_unstable();
-        let mut list = List { next: vec![0; len], prev: vec![0; len], ops: answered };
-        let mut last = 0;
-        for (_, _, entry) in events {
-            list.next[last as usize] = entry;
-            list.prev[entry as usize] = last;
-            last = entry;
-        }
-        list.next[last as usize] = 0;
-        list.prev[0] = last;
-        list
-    }
-
-    fn is_empty(&self) -> bool {
-        self.next[0] == 0
-    }
-
-    fn op(&self, entry: u32) -> usize {
-        self.ops[(entry as usize - 1) / 2]
-    }
-
-    /// The ops that are called before the fence.
-    fn before_fence(&self) -> impl Iterator<Item = usize> + '_ {
-        let calls = std::iter::successors(Some(self.next[0]), |entry| Some(self.next[*entry as usize]));
-        calls.take_while(|entry| entry % 2 == 1).map(|entry| self.op(entry))
-    }
-
-    /// The op that returns first.
-    fn fence(&self) -> Option<usize> {
-        let entries = std::iter::successors(Some(self.next[0]), |entry| Some(self.next[*entry as usize]));
-        let mut entries = entries.skip_while(|entry| entry % 2 == 1);
-        entries.next().filter(|entry| *entry != 0).map(|entry| self.op(entry))
-    }
-
-    fn remove(&mut self, call: u32) {
-        if call != 0 {
-            self.unlink(call);
-            self.unlink(call + 1);
-        }
-    }
-
-    /// Undoes the latest `remove` that is not undone.
-    fn restore(&mut self, call: u32) {
-        if call != 0 {
-            self.relink(call + 1);
-            self.relink(call);
-        }
-    }
-
-    fn unlink(&mut self, entry: u32) {
-        let (prev, next) = (self.prev[entry as usize], self.next[entry as usize]);
-        self.next[prev as usize] = next;
-        self.prev[next as usize] = prev;
-    }
-
-    fn relink(&mut self, entry: u32) {
-        let (prev, next) = (self.prev[entry as usize], self.next[entry as usize]);
-        self.next[prev as usize] = entry;
-        self.prev[next as usize] = entry;
     }
 }
