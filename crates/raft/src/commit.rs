@@ -12,6 +12,10 @@ use types::{Epoch, Slot};
 use crate::raft::State;
 use crate::{Raft, Record};
 
+/// One event hands over at most this many bytes of entries, or a single entry, so that a long replay comes in
+/// pieces.
+const COMMITTED_BYTES_MAX: u64 = 4 << 20;
+
 impl Raft {
     /// R4: commits what a majority holds durably, if it is of the leader's own term.
     pub(crate) fn try_commit(&mut self) {
@@ -33,16 +37,15 @@ impl Raft {
             self.try_commit();
         }
         let is_replaced = self.following.incoming.as_ref().is_some_and(|incoming| incoming.is_installing());
-        if self.commit <= self.emitted || is_replaced {
-            return;
+        while self.emitted < self.commit && !is_replaced {
+            let first = self.emitted.next();
+            let Some(records) = self.log.read(first, self.commit, COMMITTED_BYTES_MAX) else { return };
+            self.emitted = self.emitted.plus(records.len() as u64);
+            let is_gated = !planted!(self, CountsUnsynced);
+            self.emitted_gate = if is_gated { self.writes.gate_slot(self.emitted) } else { WriteSeq::NONE };
+            let entries = records.into_iter().map(committed_entry).collect();
+            self.emit(Event::Committed { first, entries }, self.emitted_gate, out);
         }
-        let first = self.emitted.next();
-        let Some(records) = self.log.read(first, self.commit, u64::MAX) else { return };
-        let entries = records.into_iter().map(committed_entry).collect();
-        self.emitted = self.commit;
-        let is_gated = !planted!(self, CountsUnsynced);
-        self.emitted_gate = if is_gated { self.writes.gate_slot(self.commit) } else { WriteSeq::NONE };
-        self.emit(Event::Committed { first, entries }, self.emitted_gate, out);
     }
 
     pub(crate) fn on_applied(&mut self, upto: Slot, out: &mut Out<Raft>) {

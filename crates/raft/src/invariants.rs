@@ -20,6 +20,10 @@ impl Raft {
         if self.log.base() > self.checkpoint.max(self.applied) {
             return Err(format!("R5: compacted to {:?} above applied {:?}", self.log.base(), self.applied));
         }
+        if self.log.cache_first() > self.emitted.next() {
+            let first = self.log.cache_first();
+            return Err(format!("R5: {:?} is not in memory, only {first:?} on", self.emitted.next()));
+        }
         let durable = self.writes.durable_slot();
         if durable > self.log.last() {
             return Err(format!("R3: durable {durable:?} above last {:?}", self.log.last()));

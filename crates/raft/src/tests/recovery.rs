@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use consensus::{Consensus, Input, Role};
+use consensus::{Consensus, Event, Input, Role};
 use types::{Slot, SlotState};
 
 use super::machine::n;
@@ -43,6 +43,23 @@ fn a_group_of_one_replays_its_log() {
     world.restart(1);
     world.timer(1);
     assert_eq!(world.applied(1), ["a"]);
+}
+
+#[test]
+fn a_long_replay_comes_in_pieces() {
+    let mut world = World::new(1);
+    world.timer(1);
+    let text = "x".repeat(1 << 20);
+    for _ in 0..6 {
+        world.propose(1, &text);
+    }
+    world.crash(1);
+    world.machine(1).events.clear();
+    world.restart(1);
+    world.timer(1);
+    assert_eq!(world.applied(1).len(), 6);
+    let is_committed = |event: &&Event| matches!(event, Event::Committed { .. });
+    assert_eq!(world.machine(1).events.iter().filter(is_committed).count(), 2, "of 4 MiB at most");
 }
 
 #[test]
@@ -156,7 +173,7 @@ fn a_replica_that_lost_its_vote_never_counts_again() {
     let read = world.read(1);
     world.run_for(Duration::from_secs(5));
     assert_ne!(world.applied(1).last().map(String::as_str), Some("alone"));
-    assert!(!matches!(world.answer(1, read), Some(consensus::Event::ReadReady { .. })));
+    assert!(!matches!(world.answer(1, read), Some(Event::ReadReady { .. })));
     assert_eq!(world.leader(), None);
 
     world.crash(3);

@@ -72,6 +72,9 @@ fn crash_or_restart(world: &mut World, rng: &mut Rng, node: u64, nodes: u64) {
     let is_bearable = nodes >= 3 && (1..=nodes).all(|other| !is_damaged(world, other));
     if is_bearable && rng.chance_ppm(300_000) {
         let disk = &mut world.machine(node).disk;
+        if rng.chance_ppm(100_000) && matches!(disk.meta, SlotState::Ok(_)) {
+            disk.meta = SlotState::Damaged;
+        }
         let slots: Vec<u64> = disk.log.keys().map(|slot| slot.0).collect();
         if let Some(slot) = rng.pick(&slots) {
             disk.damage(*slot);
