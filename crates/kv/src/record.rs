@@ -1,11 +1,14 @@
 //! The values in the engine: pairs, replaced pairs, and what a revision did.
+//!
+//! They are encoded into exactly as much memory as they need: `Bytes` takes that over without another
+//! allocation.
 
 use bytes::Bytes;
 use storage::EngineError;
 use types::{Reader, WireError};
 
 use crate::layout::undecodable;
-use crate::varint::{put_signed, put_unsigned, signed, unsigned};
+use crate::varint::{put_signed, put_unsigned, signed, signed_len, unsigned, unsigned_len};
 use crate::{EventKind, KeyValue, LeaseId, Revision};
 
 /// The value in `LATEST`: a pair without its key.
@@ -37,9 +40,14 @@ pub(crate) struct Change {
 
 impl Pair {
     pub(crate) fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(24 + self.value.len());
+        let mut out = Vec::with_capacity(self.encoded_len());
         self.encode_to(&mut out);
         Bytes::from(out)
+    }
+
+    fn encoded_len(&self) -> usize {
+        let numbers = [self.create_revision, self.mod_revision, self.version, self.lease];
+        numbers.map(signed_len).iter().sum::<usize>() + self.value.len()
     }
 
     fn encode_to(&self, out: &mut Vec<u8>) {
@@ -78,7 +86,7 @@ impl Pair {
 
 impl OldPair {
     pub(crate) fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(30 + self.pair.value.len());
+        let mut out = Vec::with_capacity(signed_len(self.superseded) + self.pair.encoded_len());
         put_signed(&mut out, self.superseded);
         self.pair.encode_to(&mut out);
         Bytes::from(out)
@@ -95,8 +103,9 @@ impl OldPair {
 
 impl Change {
     pub(crate) fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(8 + self.key.len());
-        put_unsigned(&mut out, (self.previous as u64) << 1 | u64::from(self.kind == EventKind::Delete));
+        let head = (self.previous as u64) << 1 | u64::from(self.kind == EventKind::Delete);
+        let mut out = Vec::with_capacity(unsigned_len(head) + self.key.len());
+        put_unsigned(&mut out, head);
         out.extend_from_slice(&self.key);
         Bytes::from(out)
     }
@@ -126,6 +135,7 @@ mod tests {
             value: Bytes::from_static(b"value"),
         };
         assert_eq!(Pair::decode(pair.encode()).unwrap(), pair);
+        assert_eq!(pair.encode().len(), pair.encoded_len());
         let old = OldPair { superseded: 1 << 40, pair };
         assert_eq!(OldPair::decode(old.encode()).unwrap(), old);
         let change = Change { kind: EventKind::Delete, previous: 9, key: Bytes::from_static(b"k") };

@@ -15,9 +15,24 @@ pub(crate) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Bytes that [`put_unsigned`] appends.
+pub(crate) fn unsigned_len(value: u64) -> usize {
+    let bits = 64 - (value | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}
+
 /// Appends `value`, zigzagged.
 pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
-    put_unsigned(out, ((value << 1) ^ (value >> 63)) as u64);
+    put_unsigned(out, zigzag(value));
+}
+
+/// Bytes that [`put_signed`] appends.
+pub(crate) fn signed_len(value: i64) -> usize {
+    unsigned_len(zigzag(value))
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
 }
 
 /// Appends a length and the bytes.
@@ -71,11 +86,14 @@ mod tests {
             for value in [(1u64 << shift) - 1, 1 << shift, (1 << shift) + 1, u64::MAX >> shift] {
                 let mut out = Vec::new();
                 put_unsigned(&mut out, value);
-                assert_eq!(out.len(), (64 - (value | 1).leading_zeros() as usize).div_ceil(7));
+                assert_eq!(out.len(), unsigned_len(value));
+                assert_eq!(out.len() > 1, value >= 1 << 7);
+                assert_eq!(out.len() > 9, value >= 1 << 63);
                 assert_eq!(unsigned(&mut Reader::new(out.into())), Ok(value));
                 for value in [value as i64, (value as i64).wrapping_neg()] {
                     let mut out = Vec::new();
                     put_signed(&mut out, value);
+                    assert_eq!(out.len(), signed_len(value));
                     assert_eq!(signed(&mut Reader::new(out.into())), Ok(value));
                 }
             }
