@@ -14,6 +14,10 @@ use crate::{Event, EventKind, EventsPage, KeyRange, KeyValue, Revision, Revision
 /// Changes looked at for one page, so that a narrow watch over a long history does not hog its thread.
 const CHANGES_PER_PAGE: usize = 10_000;
 
+/// Bytes of values in one page, so that catching up over large values does not take memory without bound. One
+/// revision may hold more.
+const VALUE_BYTES_PER_PAGE: usize = 4 << 20;
+
 /// Reads the events of `keys` with revisions `from..=upto`, which are known to be readable; `compacted` is
 /// the lowest such revision.
 pub(crate) fn events<V: View>(
@@ -29,12 +33,13 @@ pub(crate) fn events<V: View>(
     }
     let low = Bound::Included(revision_key(page.next, 0));
     let high = Bound::Included(revision_key(upto, u32::MAX));
-    let (mut looked_at, mut found) = (0, 0);
+    let (mut looked_at, mut found, mut value_bytes) = (0, 0, 0);
     for row in store.scan(REVISIONS, (low, high)) {
         let (row, change) = row?;
         let (revision, _) = parse_revision_key(&row)?;
         if revision >= page.next {
-            if found >= limit.max(1) || looked_at >= CHANGES_PER_PAGE {
+            let full = found >= limit.max(1) || value_bytes >= VALUE_BYTES_PER_PAGE;
+            if full || looked_at >= CHANGES_PER_PAGE {
                 page.next = revision;
                 return Ok(page);
             }
@@ -43,8 +48,10 @@ pub(crate) fn events<V: View>(
         looked_at += 1;
         let change = Change::decode(change)?;
         if keys.contains(&change.key) {
+            let event = event(store, compacted, revision, change)?;
             found += 1;
-            push(&mut page.events, revision, event(store, compacted, revision, change)?);
+            value_bytes += event.kv.value.len() + event.prev_kv.as_ref().map_or(0, |kv| kv.value.len());
+            push(&mut page.events, revision, event);
         }
     }
     page.next = upto.saturating_add(1);

@@ -127,7 +127,7 @@ impl<E: Engine> Reader<E> {
 
     /// Reads the events of keys in a range (as in [`RangeRequest`]) with revisions `from..=upto`, `prev_kv`
     /// filled in where it is not compacted. `upto` is cut to the current revision. A page ends, at the end of a
-    /// revision, when it holds `limit` events or much has been looked at.
+    /// revision, when it holds `limit` events or many bytes, or much has been looked at.
     ///
     /// # Errors
     /// [`EventsError::Compacted`] if `from` is below the compacted revision.

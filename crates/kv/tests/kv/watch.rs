@@ -81,6 +81,24 @@ fn pages_hold_whole_revisions_and_add_up() {
     }
 }
 
+/// A page is bounded in bytes and in changes looked at, not only in events.
+#[test]
+fn a_page_of_large_values_or_of_nothing_ends_early() {
+    let mut store = Harness::new();
+    for _ in 0..10 {
+        store.put("k", &"x".repeat(1 << 20));
+    }
+    let page = store.reader.events(b"k", b"", 1, Revision::MAX, 1_000).unwrap();
+    assert_eq!(page.next, 5, "1 MiB, then twice 2 MiB with the value before");
+
+    for _ in 0..11 {
+        let puts = (0..1_000).map(|i| put_op(&format!("other{i}"), "")).collect();
+        store.txn(always(puts)).unwrap();
+    }
+    let page = store.reader.events(b"x", b"", 12, Revision::MAX, 1_000).unwrap();
+    assert_eq!(page, EventsPage { events: vec![], next: 22 }, "ten revisions of 1,000 changes");
+}
+
 #[test]
 fn the_stretch_ends_where_it_is_told_to() {
     let store = busy();
