@@ -12,7 +12,7 @@
 //! - L1  a read that fits is taken at once: it changes nothing, so taking it later gains nothing;
 //! - L2  a value may not be overwritten before everyone who saw it has been placed, as it never comes back
 //!   (values are unique; one that is written twice is exempt);
-//! - L3  revisions, where known, say what to *try* first; they decide nothing;
+//! - L3  orders in which known revisions ascend are tried before all others; revisions decide nothing;
 //! - L4  unanswered writes are tried only when the likeliest does not fit, and those that differ in nothing visible
 //!   only in order of invocation;
 //! - L5  a value is written with the version and revisions that those saw who saw it;

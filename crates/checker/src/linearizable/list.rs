@@ -41,7 +41,7 @@ impl List {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.next[0] == 0
+        self.next.first().is_none_or(|first| *first == 0)
     }
 
     fn op(&self, entry: u32) -> usize {

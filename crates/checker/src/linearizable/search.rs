@@ -36,6 +36,8 @@ pub(super) struct Search<'a> {
     pub store: Store,
     steps: u64,
     steps_max: u64,
+    /// Whether only orders are tried in which known revisions ascend (L3).
+    ascending: bool,
     pub list: List,
     /// By op: its call's entry in the list; 0 if it is not answered.
     entries: Vec<u32>,
@@ -95,6 +97,7 @@ impl<'a> Search<'a> {
             store: Store::new(lowered.keys.len()),
             steps: 0,
             steps_max,
+            ascending: false,
             list: List::default(),
             entries: vec![0; lowered.ops.len()],
             keys: vec![0; lowered.ops.len()],
@@ -110,12 +113,25 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Looks for an order of the ops of `partition`.
+    /// Looks for an order of the ops of `partition`: first for one in which known revisions ascend, as in every
+    /// history of a correct store, and then for any.
     pub fn judge(&mut self, partition: &[usize]) -> Found {
+        let steps_left = self.steps_max.saturating_sub(self.steps);
+        if partition.iter().any(|op| self.plan.revisions[*op] != UNKNOWN) {
+            self.ascending = true;
+            if let Found::Order = self.search(partition, self.steps + steps_left / 2) {
+                return Found::Order;
+            }
+            self.ascending = false;
+        }
+        self.search(partition, self.steps_max)
+    }
+
+    fn search(&mut self, partition: &[usize], steps_max: u64) -> Found {
         self.begin(partition);
         self.open(0);
         while !self.list.is_empty() {
-            if self.steps >= self.steps_max {
+            if self.steps >= steps_max {
                 return Found::OutOfSteps;
             }
             if let Some(digest) = self.advance() {
@@ -131,6 +147,10 @@ impl<'a> Search<'a> {
     }
 
     fn begin(&mut self, partition: &[usize]) {
+        // Of the partition before nothing is taken back: it is done, and has no key in common with this one.
+        if !self.list.is_empty() {
+            self.take_back(0);
+        }
         let ops = &self.lowered.ops;
         let (answered, mut unanswered): (Vec<usize>, Vec<usize>) =
             partition.iter().partition(|op| ops[**op].answer.is_some());
@@ -249,6 +269,9 @@ impl<'a> Search<'a> {
         let mut answered: Vec<Candidate> = answered.collect();
         answered.sort_by_key(|candidate| self.plan.revisions[candidate.op]);
         let by_revision = first.is_some_and(|first| self.plan.revisions[first.op] != UNKNOWN);
+        if self.ascending && by_revision {
+            answered.retain(|candidate| self.plan.revisions[candidate.op] == UNKNOWN);
+        }
         let lists = if by_revision { [unanswered, answered] } else { [answered, unanswered] };
         let others = lists.into_iter().flatten().filter(|other| Some(*other) != first);
         self.candidates.extend(others);
