@@ -130,7 +130,8 @@ pub struct Server {
     pub process: Running,
     pub endpoint: String,
     arguments: Vec<String>,
-    pub dir: tempfile::TempDir,
+    /// Removed with the server.
+    _dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -147,7 +148,7 @@ impl Server {
         arguments.push(format!("--initial-advertise-peer-urls={peer_url}"));
         arguments.push(format!("--initial-cluster=solo={peer_url}"));
         let process = Server::spawn(&arguments);
-        Server { process, endpoint: format!("127.0.0.1:{client}"), arguments, dir }
+        Server { process, endpoint: format!("127.0.0.1:{client}"), arguments, _dir: dir }
     }
 
     fn spawn(arguments: &[String]) -> Running {
