@@ -49,6 +49,7 @@ pub(super) struct Found {
     /// Its first sector.
     pub start: u64,
     pub layout: Layout,
+    pub low: u64,
     pub stamp: u32,
     pub description: Description,
 }
@@ -93,8 +94,7 @@ impl Found {
         let mut sectors = Vec::new();
         for (part, start) in copies {
             let mut out = Vec::new();
-            let low = self.description.low();
-            let label = Label { part, index: 0, batch: self.number, low, stamp: self.stamp };
+            let label = Label { part, index: 0, batch: self.number, low: self.low, stamp: self.stamp };
             seal_part(segment, start, label, &bytes, &mut out);
             sectors.extend((start..).zip(out.chunks(SECTOR_LEN).map(<[u8]>::to_vec)));
         }
@@ -147,7 +147,8 @@ impl Image {
             return None;
         }
         let description = Description::from_bytes(Bytes::from(bytes)).ok()?;
-        Some(Found { number: label.batch, start, layout, stamp: label.stamp, description })
+        let Label { batch, low, stamp, .. } = label;
+        Some(Found { number: batch, start, layout, low, stamp, description })
     }
 
     fn labelled(&self, at: u64, wanted: Label) -> Option<&[u8]> {
@@ -169,9 +170,9 @@ impl Image {
     /// Reads one record of a batch.
     pub fn record(&self, found: &Found, place: &Location) -> Record {
         let (mut bytes, mut zeros) = (Vec::new(), false);
-        let low = found.description.low();
         for index in record_sectors(place) {
-            let label = Label { part: Part::Data, index, batch: found.number, low, stamp: found.stamp };
+            let label =
+                Label { part: Part::Data, index, batch: found.number, low: found.low, stamp: found.stamp };
             let at = place.data + u64::from(index);
             match self.labelled(at, label) {
                 Some(content) => bytes.extend_from_slice(content),

@@ -287,7 +287,7 @@ impl Scan {
         self.state.tail_damaged = description.tail_damaged;
         (self.lost, self.started) = (0, true);
         self.chain = Chain { next: found.number, stamp: 0, lows: description.lows };
-        self.chain.push(description.low(), found.stamp);
+        self.chain.push(found.low, found.stamp);
     }
 
     fn replay(&mut self, found: &Found, records: &[(Slot, Location, Record)]) {

@@ -12,7 +12,7 @@
 //! - K3  A valid sector says which writing of which batch it belongs to (`batch`, `stamp`), so a stale one is
 //!   seen; and the lowest slot that its batch touches, so that the damage is bounded if it alone survives.
 
-use types::{Reader, Wire, WireError};
+use types::Wire;
 
 /// The unit that a disk writes whole or not at all.
 pub(super) const SECTOR_LEN: usize = 512;
@@ -78,7 +78,7 @@ pub(super) fn seal(segment: u64, number: u64, label: Label, content: &[u8], out:
 
 /// Reads the sector `number` of a segment from its `SECTOR_LEN` bytes.
 pub(super) fn open(segment: u64, number: u64, bytes: &[u8]) -> Sector<'_> {
-    if bytes.iter().all(|byte| *byte == 0) {
+    if bytes.first() == Some(&0) && bytes.iter().all(|byte| *byte == 0) {
         return Sector::Zero;
     }
     let Some((payload, crc)) = bytes.split_at_checked(CRC_AT) else { return Sector::Bad };
@@ -86,8 +86,8 @@ pub(super) fn open(segment: u64, number: u64, bytes: &[u8]) -> Sector<'_> {
         return Sector::Bad;
     }
     match label(payload) {
-        Ok(label) => Sector::Valid(label, &payload[CONTENT_AT..]),
-        Err(_) => Sector::Bad,
+        Some(label) => Sector::Valid(label, &payload[CONTENT_AT..]),
+        None => Sector::Bad,
     }
 }
 
@@ -98,21 +98,20 @@ fn checksum(segment: u64, number: u64, payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&place), payload)
 }
 
-fn label(payload: &[u8]) -> Result<Label, WireError> {
-    let mut input = Reader::new(bytes::Bytes::copy_from_slice(&payload[..CONTENT_AT]));
-    let part = match input.array::<4>()? {
+fn label(payload: &[u8]) -> Option<Label> {
+    let part = match payload.first_chunk()? {
         [1, 0, 0, 0] => Part::Header,
         [2, 0, 0, 0] => Part::Head,
         [3, 0, 0, 0] => Part::Data,
         [4, 0, 0, 0] => Part::Tail,
-        [tag, ..] => return Err(WireError::Tag { what: "sector part", tag }),
+        _ => return None,
     };
-    Ok(Label {
+    Some(Label {
         part,
-        index: u32::decode(&mut input)?,
-        batch: u64::decode(&mut input)?,
-        low: u64::decode(&mut input)?,
-        stamp: u32::decode(&mut input)?,
+        index: u32::from_le_bytes(*payload.get(4..)?.first_chunk()?),
+        batch: u64::from_le_bytes(*payload.get(8..)?.first_chunk()?),
+        low: u64::from_le_bytes(*payload.get(16..)?.first_chunk()?),
+        stamp: u32::from_le_bytes(*payload.get(24..)?.first_chunk()?),
     })
 }
 
