@@ -148,6 +148,7 @@ impl<P: Subject> Node<P> {
         let session = SessionId(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()));
         let config = SubmitterConfig {
             retry_after: shared.setup.tuning.election,
+            hold_max: shared.setup.tuning.hold,
             batch_bytes_max: shared.setup.tuning.batch_bytes,
         };
         Submitter::new(session, config)

@@ -64,6 +64,8 @@ pub struct Counters {
     pub installs: u64,
     /// Lives of nodes that ended in a crash.
     pub crashes: u64,
+    /// Checks that ran out of their budget and left the verdict to the others.
+    pub undecided: u64,
     /// Faults that began, by kind.
     pub faults: std::collections::BTreeMap<&'static str, u64>,
 }
@@ -97,6 +99,7 @@ impl Counters {
             (&mut self.leaders, other.leaders),
             (&mut self.installs, other.installs),
             (&mut self.crashes, other.crashes),
+            (&mut self.undecided, other.undecided),
         ];
         for (mine, theirs) in pairs {
             *mine += theirs;

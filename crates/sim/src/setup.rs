@@ -66,6 +66,8 @@ pub struct Tuning {
     pub chunk_bytes: u64,
     /// Bytes of one proposal of a submitter.
     pub batch_bytes: u64,
+    /// How long a submitter lets commands gather behind the proposal before them.
+    pub hold: Duration,
     /// Committed entries that the state machine takes at once.
     pub apply_entries: u64,
     /// Bytes of old entries that a replica keeps in memory.
@@ -198,6 +200,7 @@ impl Tuning {
             keep_entries: *rng.pick(&[0, 5, 50]).unwrap_or(&5),
             chunk_bytes: *rng.pick(&[200, 1_000, 16 << 10]).unwrap_or(&1_000),
             batch_bytes: *rng.pick(&[1, 500, 1 << 20]).unwrap_or(&500),
+            hold: us_of(rng, &[0, 1_000, 5_000]),
             apply_entries: *rng.pick(&[1, 7, 64]).unwrap_or(&7),
             cache_bytes: *rng.pick(&[0, 500, 1 << 20]).unwrap_or(&500),
         }
