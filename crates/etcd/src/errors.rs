@@ -29,6 +29,8 @@ pub(crate) const LEASE_TTL_TOO_LARGE: Refusal = Refusal(Code::OutOfRange, "etcds
 pub(crate) const LEASE_NOT_FOUND: Refusal = Refusal(Code::NotFound, "etcdserver: requested lease not found");
 pub(crate) const LEASE_EXISTS: Refusal =
     Refusal(Code::FailedPrecondition, "etcdserver: lease already exists");
+pub(crate) const NO_SPACE: Refusal =
+    Refusal(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded");
 pub(crate) const TOO_MANY_REQUESTS: Refusal =
     Refusal(Code::ResourceExhausted, "etcdserver: too many requests");
 pub(crate) const AUTH_NOT_ENABLED: Refusal =

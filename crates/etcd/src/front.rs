@@ -13,6 +13,7 @@ use crate::errors;
 use crate::grpc::Call;
 use crate::metrics::Metrics;
 use crate::proto::etcdserverpb::ResponseHeader;
+use crate::quota::{self, Quota};
 use crate::watch::Hub;
 
 /// Shared by all connections of a server.
@@ -22,6 +23,7 @@ pub(crate) struct Front {
     pub(crate) config: ServerConfig,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) quota: Quota,
     /// Becomes true when the server stops.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -89,6 +91,9 @@ impl Front {
             return Err(errors::REQUEST_TOO_LARGE.into());
         }
         kv::validate(&command, self.config.max_txn_ops).map_err(errors::of_kv)?;
+        if self.quota.is_exceeded() && quota::takes_space(&command) {
+            return Err(errors::NO_SPACE.into());
+        }
         let applied =
             self.handle.propose(command, self.timeout(call)).await.map_err(|error| match error {
                 node::ProposeError::Unknown => call.timed_out(errors::TIMED_OUT),

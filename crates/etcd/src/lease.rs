@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -13,8 +14,8 @@ use crate::front::{Front, mismatched};
 use crate::grpc::{self, Body, Call, Method};
 use crate::proto::etcdserverpb as pb;
 
-/// Keep-alive answers of one stream that may wait for its client.
-const ANSWERS_WAITING_MAX: usize = 16;
+/// Renewals of one stream that may be under way, or wait for its client.
+const RENEWALS_MAX: usize = 64;
 
 /// The answer about a lease that does not exist.
 const TTL_OF_MISSING: i64 = -1;
@@ -84,35 +85,50 @@ pub(crate) async fn leases(
     })
 }
 
-/// Opens a stream on which each request renews one lease.
+/// Opens a stream on which each request renews one lease. Several renewals are under way at a time; the answers
+/// come in the order of the requests.
 pub(crate) fn keep_alive(front: &Arc<Front>, request: http::Request<Incoming>) -> http::Response<Body> {
     grpc::stream(front, Method::LeaseKeepAlive, request, |requests, demands_leader| {
-        let (answers, output) = mpsc::channel(ANSWERS_WAITING_MAX);
-        tokio::spawn(renew_all(front.clone(), requests, answers, demands_leader));
+        let (renewals, started) = mpsc::channel(RENEWALS_MAX);
+        let (answers, output) = mpsc::channel(1);
+        tokio::spawn(start_renewals(front.clone(), requests, renewals, demands_leader));
+        tokio::spawn(finish_renewals(started, answers));
         (grpc::prost_encoder(), ReceiverStream::new(output))
     })
 }
 
-type Answers = mpsc::Sender<Result<pb::LeaseKeepAliveResponse, Status>>;
+type Answer = Result<pb::LeaseKeepAliveResponse, Status>;
 
-async fn renew_all(
+async fn start_renewals(
     front: Arc<Front>,
     mut requests: Streaming<pb::LeaseKeepAliveRequest>,
-    answers: Answers,
+    renewals: mpsc::Sender<JoinHandle<Answer>>,
     demands_leader: bool,
 ) {
     let interrupted = front.interrupted(demands_leader);
     tokio::pin!(interrupted);
     loop {
-        let answer = tokio::select! {
-            request = requests.message() => match request {
-                Ok(Some(request)) => renew(&front, request.id).await,
-                Ok(None) => return,
-                Err(status) => Err(status),
-            },
+        let next = tokio::select! {
+            request = requests.message() => request,
             status = &mut interrupted => Err(status),
-            () = answers.closed() => return,
+            () = renewals.closed() => return,
         };
+        let ended = next.is_err();
+        let renewal = match next {
+            Ok(Some(request)) => tokio::spawn(renew(front.clone(), request.id)),
+            Ok(None) => return,
+            Err(status) => tokio::spawn(async { Err(status) }),
+        };
+        if renewals.send(renewal).await.is_err() || ended {
+            return;
+        }
+    }
+}
+
+/// The first error ends the stream.
+async fn finish_renewals(mut started: mpsc::Receiver<JoinHandle<Answer>>, answers: mpsc::Sender<Answer>) {
+    while let Some(renewal) = started.recv().await {
+        let answer = renewal.await.unwrap_or_else(|_stopping| Err(errors::STOPPED.into()));
         let ended = answer.is_err();
         if answers.send(answer).await.is_err() || ended {
             return;
@@ -121,7 +137,7 @@ async fn renew_all(
 }
 
 /// A lease that does not exist, or has run out, is answered with a TTL of 0.
-async fn renew(front: &Front, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
+async fn renew(front: Arc<Front>, id: i64) -> Answer {
     let header = Some(front.header_now());
     let renewed = front.handle.lease_renew(id, front.config.request_timeout()).await;
     let ttl = renewed.map_err(errors::of_barrier)?.map_or(0, |lease| lease.granted_seconds);

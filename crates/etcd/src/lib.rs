@@ -30,6 +30,7 @@ mod maintenance;
 mod metrics;
 mod plain;
 pub mod proto;
+mod quota;
 mod recipes;
 mod router;
 mod server;

@@ -16,7 +16,13 @@ pub(crate) async fn status(
 ) -> Result<pb::StatusResponse, Status> {
     let status = front.handle.status();
     let replication = &status.replication;
-    let errors = if replication.leader.is_none() { vec![NO_LEADER.1.to_owned()] } else { Vec::new() };
+    let mut errors = Vec::new();
+    if replication.leader.is_none() {
+        errors.push(NO_LEADER.1.to_owned());
+    }
+    if front.quota.is_exceeded() {
+        errors.push(format!("memberID:{} alarm:NOSPACE ", front.handle.id().0));
+    }
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     Ok(pb::StatusResponse {
         header: Some(front.header_now()),
@@ -35,7 +41,7 @@ pub(crate) async fn status(
     })
 }
 
-/// There are no alarms in this version: none to list, none to take back, and none can be raised.
+/// The only alarm is this member's own quota, which comes and goes by itself.
 pub(crate) async fn alarm(
     front: &Front,
     _call: Call,
@@ -44,7 +50,9 @@ pub(crate) async fn alarm(
     if request.action == i32::from(AlarmAction::Activate) {
         return Err(errors::unsupported("raising alarms"));
     }
-    Ok(pb::AlarmResponse { header: Some(front.header_now()), alarms: Vec::new() })
+    let no_space = pb::AlarmMember { member_id: front.handle.id().0, alarm: pb::AlarmType::Nospace.into() };
+    let alarms = if front.quota.is_exceeded() { vec![no_space] } else { Vec::new() };
+    Ok(pb::AlarmResponse { header: Some(front.header_now()), alarms })
 }
 
 /// Space is reclaimed all the time, so there is nothing to do. etcd's answer is an empty message, too.

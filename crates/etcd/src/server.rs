@@ -17,6 +17,7 @@ use crate::config::ServerConfig;
 use crate::counted_io::CountedIo;
 use crate::front::Front;
 use crate::metrics::Metrics;
+use crate::quota::{self, Quota};
 use crate::router::route;
 use crate::watch::{Hub, pump};
 
@@ -57,12 +58,14 @@ impl Server {
             reader: handle.reader(),
             hub: Arc::new(Hub::new(handle.revision(), config.receive_bytes_max())),
             metrics: Arc::new(Metrics::default()),
+            quota: Quota::default(),
             stopping: stopping.subscribe(),
             handle,
             config,
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(pump(front.clone(), events));
+        tasks.spawn(quota::look_after(front.clone()));
         for listener in listeners {
             tasks.spawn(accept(front.clone(), listener));
         }
@@ -130,6 +133,7 @@ fn builder(config: &ServerConfig) -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(config.max_concurrent_streams)

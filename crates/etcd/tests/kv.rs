@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{TestServer, everything, put, refusal, revision};
+use common::{TestServer, everything, put, refusal, revision, within};
 use etcd::proto::etcdserverpb as pb;
 use pb::compare::{CompareResult, CompareTarget, TargetUnion};
 use pb::request_op::Request;
@@ -196,4 +196,38 @@ async fn an_unknown_rpc_is_unimplemented() {
     assert!(text.contains("not supported by this version of Althing: etcdserverpb.Auth/UserList"), "{text}");
     assert!(!auth.auth_status(pb::AuthStatusRequest {}).await.unwrap().into_inner().enabled);
     server.put("still", "there").await;
+}
+
+/// §4.7: a member over its quota takes nothing that needs space; deletes and compaction make room.
+#[tokio::test]
+async fn a_full_store_refuses_what_needs_space_and_says_so() {
+    let config = etcd::ServerConfig { quota_bytes: 100_000, ..Default::default() };
+    let mut server = TestServer::with(config).await;
+    let no_space = (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded".to_owned());
+    let value = "v".repeat(20_000);
+    let refused = within(async {
+        loop {
+            if let Err(status) = server.kv.put(put("k", &value)).await {
+                return (status.code(), status.message().to_owned());
+            }
+        }
+    });
+    assert_eq!(refused.await, no_space);
+    let mut maintenance = pb::maintenance_client::MaintenanceClient::new(server.channel.clone());
+    let list = pb::AlarmRequest::default();
+    let alarms = maintenance.alarm(list).await.unwrap().into_inner().alarms;
+    assert_eq!(alarms[0].alarm, i32::from(pb::AlarmType::Nospace));
+    let status = maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner();
+    assert!(status.errors[0].ends_with("alarm:NOSPACE "), "{:?}", status.errors);
+
+    let delete = pb::DeleteRangeRequest { key: "k".into(), ..Default::default() };
+    let revision = revision(&server.kv.delete_range(delete.clone()).await.unwrap().into_inner().header);
+    server.kv.compact(pb::CompactionRequest { revision, physical: true }).await.unwrap();
+    // Space is freed a little with every command.
+    within(async {
+        while server.kv.put(put("k", "small")).await.is_err() {
+            server.kv.delete_range(delete.clone()).await.unwrap();
+        }
+    })
+    .await;
 }

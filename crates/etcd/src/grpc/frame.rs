@@ -13,6 +13,9 @@ use tonic::{Code, Status};
 
 const PREFIX_LEN: usize = 5;
 
+/// The largest response, as in etcd: what clients count in 32 signed bits.
+const SEND_BYTES_MAX: usize = i32::MAX as usize;
+
 /// Reads the one message of a unary request, of at most `len_max` bytes.
 ///
 /// # Errors
@@ -34,13 +37,21 @@ pub(super) async fn read(mut body: Incoming, len_max: usize) -> Result<Bytes, St
 }
 
 /// Writes a message with its prefix.
-pub(super) fn encode(message: &impl Message) -> Bytes {
+///
+/// # Errors
+/// `ResourceExhausted`, as grpc-go words it, if it is larger than a message can be.
+pub(super) fn encode(message: &impl Message) -> Result<Bytes, Status> {
     let len = message.encoded_len();
+    if len > SEND_BYTES_MAX {
+        return Err(Status::resource_exhausted(format!(
+            "grpc: trying to send message larger than max ({len} vs. {SEND_BYTES_MAX})"
+        )));
+    }
     let mut out = BytesMut::with_capacity(PREFIX_LEN + len);
     out.put_u8(0);
-    out.put_u32(u32::try_from(len).expect("responses are bounded far below 4 GiB"));
+    out.put_u32(u32::try_from(len).expect("it is at most SEND_BYTES_MAX"));
     message.encode(&mut out).expect("the buffer has room for the whole message");
-    out.freeze()
+    Ok(out.freeze())
 }
 
 /// The request came in several pieces: most do not.

@@ -53,6 +53,14 @@ impl Call {
         }
     }
 
+    /// Returns when the client stops waiting.
+    pub(crate) async fn expired(&self) {
+        match self.deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// The refusal of a call that ran out of time: the client's own deadline, or ours.
     pub(crate) fn timed_out(&self, ours: errors::Refusal) -> Status {
         match self.deadline {
@@ -75,10 +83,10 @@ where
     Fut: Future<Output = Result<Res, Status>>,
 {
     let counted = InFlight { front, method, started: front.metrics.rpc_started(method) };
-    let result = serve_unary(front, request, handler).await;
+    let result = serve_unary(front, request, handler).await.and_then(|message| frame::encode(&message));
     counted.end(result.as_ref().err().map_or(Code::Ok, Status::code));
     match result {
-        Ok(message) => body::respond(frame::encode(&message)),
+        Ok(message) => body::respond(message),
         Err(status) => status.into_http(),
     }
 }

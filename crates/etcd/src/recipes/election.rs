@@ -27,7 +27,7 @@ pub(crate) async fn campaign(
     if place.found_value.as_ref().is_some_and(|found| *found != value) {
         put_if(front, &call, &place.key, place.revision, place.lease, value).await?;
     }
-    wait_turn(front, &place).await?;
+    wait_turn(front, &call, &place).await?;
     leaving.stay();
     let key = pb::LeaderKey { name: request.name, key: place.key, rev: place.revision, lease: place.lease };
     Ok(pb::CampaignResponse { header: Some(front.header(place.entered_at)), leader: Some(key) })

@@ -19,7 +19,11 @@ pub(crate) async fn lock(
 ) -> Result<pb::LockResponse, Status> {
     let place = enter(front, &call, &request.name, request.lease, Bytes::new()).await?;
     let leaving = LeaveOnDrop { front, place: Some(&place) };
-    let waited = wait_turn(front, &place).await?;
+    let waited = wait_turn(front, &call, &place).await?;
+    if waited {
+        // While it waited its lease may have run out, and its key gone.
+        front.barrier(&call).await?;
+    }
     let still_there = first(front, &single(&place.key))?;
     if still_there.is_none_or(|pair| pair.create_revision != place.revision) {
         leaving.stay();

@@ -72,7 +72,7 @@ async fn grant_session(front: &Front, call: &Call) -> Result<i64, Status> {
 }
 
 /// Waits until nobody is before `place`. Returns whether it had to wait.
-async fn wait_turn(front: &Arc<Front>, place: &Place) -> Result<bool, Status> {
+async fn wait_turn(front: &Arc<Front>, call: &Call, place: &Place) -> Result<bool, Status> {
     let mut waited = false;
     while let Some(before) = predecessor(front, place)? {
         let mut notice = Notice::new(front, before.clone(), Change::Delete);
@@ -81,6 +81,7 @@ async fn wait_turn(front: &Arc<Front>, place: &Place) -> Result<bool, Status> {
             tokio::select! {
                 () = notice.changed() => {}
                 status = front.interrupted(false) => return Err(status),
+                () = call.expired() => return Err(errors::DEADLINE_EXCEEDED.into()),
             }
         }
         waited = true;

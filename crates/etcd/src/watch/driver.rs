@@ -160,7 +160,10 @@ impl Driver {
         if self.watchers.is_empty() || self.queue.has_lagging() {
             return;
         }
-        self.front.hub.reached(self.front.handle.revision()).await;
+        tokio::select! {
+            () = self.front.hub.reached(self.front.handle.revision()) => {}
+            () = self.front.stopped() => return,
+        }
         let numbers = self.watchers.values().map(|watcher| watcher.number.unwrap_or(u64::MAX));
         self.front.hub.progress_of_all(&self.queue, numbers);
     }
