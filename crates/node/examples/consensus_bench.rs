@@ -1,9 +1,9 @@
 //! What replication costs without a front-end: puts from many tasks over three nodes in this process, on
 //! loopback sockets and real files.
 //!
-//! `cargo run --release -p node --example consensus_bench [DIRECTORY]` prints, for each value size and number of
-//! clients, operations per second, latencies, and this process's CPU time per operation. The CPU time covers all
-//! three nodes and the proposing tasks themselves.
+//! `cargo run --release -p node --example consensus_bench [DIRECTORY [CLIENTS]]` prints, for each value size and number of
+//! clients, operations per second, latencies, this process's CPU time per operation (all three nodes and the
+//! proposing tasks themselves), and how many operations shared one sync and one write of the state.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use node::{Cluster, Config, Handle, Node, Storage};
+use node::{Cluster, Config, Handle, Metrics, Node, Storage};
 
 const RUN: Duration = Duration::from_secs(5);
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -28,12 +28,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for node in &nodes {
             node.handle().wait_ready().await;
         }
-        println!("{:<28}{:>10}{:>12}{:>12}{:>14}", "", "op/s", "p50", "p99", "CPU us/op");
+        println!(
+            "{:<28}{:>10}{:>12}{:>12}{:>14}{:>10}{:>10}",
+            "", "op/s", "p50", "p99", "CPU us/op", "op/sync", "op/write"
+        );
+        let only: Option<usize> = std::env::args().nth(2).and_then(|clients| clients.parse().ok());
         for (clients, value_len) in [(1, 16), (1, 256), (64, 256), (256, 16), (256, 256)] {
-            measure(&nodes, Work::Put { value_len }, clients).await;
+            if only.is_none_or(|only| only == clients) {
+                measure(&nodes, Work::Put { value_len }, clients).await;
+            }
         }
-        measure(&nodes, Work::Read, 1).await;
-        measure(&nodes, Work::Read, 256).await;
+        for clients in [1, 256] {
+            if only.is_none_or(|only| only == clients) {
+                measure(&nodes, Work::Read, clients).await;
+            }
+        }
+        for node in &nodes {
+            let (metrics, sync) = (node.handle(), node.handle().metrics().log_sync.snapshot());
+            let mean = Duration::from_secs_f64(sync.sum_seconds / sync.count.max(1) as f64);
+            let slow = sync.count - sync.buckets.get(5).map_or(0, |bucket| bucket.1);
+            let changes = metrics.metrics().leader_changes.get();
+            println!(
+                "{} syncs, mean {mean:.2?}, {slow} above 32 ms; {changes} changes of leader",
+                sync.count
+            );
+        }
         for node in nodes {
             node.stop().await;
         }
@@ -70,9 +89,12 @@ async fn measure(nodes: &[Node], work: Work, clients: usize) {
         .collect();
     tokio::time::sleep(WARM_UP).await;
     measuring.store(true, Ordering::Relaxed);
+    let (syncs_before, writes_before) = (total(nodes, log_syncs), total(nodes, state_writes));
     let (started, cpu_before) = (Instant::now(), cpu_time());
     tokio::time::sleep(RUN).await;
     let (took, cpu) = (started.elapsed(), cpu_time() - cpu_before);
+    let (syncs, writes) =
+        (total(nodes, log_syncs) - syncs_before, total(nodes, state_writes) - writes_before);
     stop.store(true, Ordering::Relaxed);
     let mut latencies = Vec::new();
     for task in tasks {
@@ -83,13 +105,27 @@ async fn measure(nodes: &[Node], work: Work, clients: usize) {
         |per_mille: usize| latencies.get(latencies.len() * per_mille / 1000).copied().unwrap_or_default();
     let count = latencies.len().max(1) as f64;
     println!(
-        "{:<28}{:>10.0}{:>12.2?}{:>12.2?}{:>14.1}",
+        "{:<28}{:>10.0}{:>12.2?}{:>12.2?}{:>14.1}{:>10.1}{:>10.1}",
         format!("{work:?}, {clients} clients"),
         count / took.as_secs_f64(),
         at(500),
         at(990),
-        cpu.as_secs_f64() * 1e6 / count
+        cpu.as_secs_f64() * 1e6 / count,
+        count * nodes.len() as f64 / syncs as f64,
+        count * nodes.len() as f64 / writes as f64,
     );
+}
+
+fn total(nodes: &[Node], count: impl Fn(&Metrics) -> u64) -> u64 {
+    nodes.iter().map(|node| count(node.handle().metrics())).sum()
+}
+
+fn log_syncs(metrics: &Metrics) -> u64 {
+    metrics.log_sync.snapshot().count
+}
+
+fn state_writes(metrics: &Metrics) -> u64 {
+    metrics.state_write.snapshot().count
 }
 
 async fn one_client(

@@ -228,3 +228,109 @@ fn space_options() -> KeyspaceCreateOptions {
             CompressionType::Lz4,
         ]))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Bound;
+
+    use super::*;
+
+    fn bytes(text: &str) -> Bytes {
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+
+    fn write(engine: &StateEngine, space: u8, pairs: &[(&str, Option<&str>)]) {
+        let mut batch = WriteBatch::default();
+        for (key, value) in pairs {
+            match value {
+                Some(value) => batch.put(Space(space), bytes(key), bytes(value)),
+                None => batch.remove(Space(space), bytes(key)),
+            }
+        }
+        engine.write(batch).unwrap();
+    }
+
+    fn keys(view: &StateView, low: Bound<&str>, high: Bound<&str>, descending: bool) -> Vec<Bytes> {
+        let scan = Scan { space: Space(2), low: low.map(bytes), high: high.map(bytes), descending };
+        view.scan(scan).map(|pair| pair.unwrap().0).collect()
+    }
+
+    fn all(view: &StateView) -> Vec<Bytes> {
+        keys(view, Bound::Unbounded, Bound::Unbounded, false)
+    }
+
+    /// Both engines, which must not differ in anything that a state machine can see.
+    fn engines() -> (tempfile::TempDir, [StateEngine; 2]) {
+        let directory = tempfile::tempdir().unwrap();
+        let lsm = StateEngine::open_lsm(directory.path()).unwrap();
+        (directory, [lsm, StateEngine::memory()])
+    }
+
+    #[test]
+    fn a_view_stays_as_it_was_through_writes_and_a_clear() {
+        let (_directory, engines) = engines();
+        for engine in engines {
+            write(&engine, 2, &[("a", Some("1")), ("b", Some("2"))]);
+            let view = engine.view();
+            write(&engine, 2, &[("a", Some("new")), ("b", None), ("c", Some("3"))]);
+            assert_eq!(
+                (all(&view), all(&engine.view())),
+                (vec![bytes("a"), bytes("b")], vec![bytes("a"), bytes("c")])
+            );
+            engine.clear().unwrap();
+            assert_eq!(view.get(Space(2), b"a").unwrap(), Some(bytes("1")));
+            assert_eq!((all(&view), all(&engine.view())), (vec![bytes("a"), bytes("b")], vec![]));
+            write(&engine, 2, &[("d", Some("4"))]);
+            assert_eq!(all(&engine.view()), ["d"]);
+        }
+    }
+
+    #[test]
+    fn a_scan_keeps_to_its_space_and_bounds_in_both_directions() {
+        let (_directory, engines) = engines();
+        for engine in engines {
+            write(&engine, 2, &[("a", Some("")), ("b", Some("")), ("c", Some("")), ("d", Some(""))]);
+            write(&engine, 3, &[("bb", Some(""))]);
+            let view = engine.view();
+            use Bound::{Excluded, Included, Unbounded};
+            assert_eq!(keys(&view, Included("b"), Excluded("d"), false), ["b", "c"]);
+            assert_eq!(keys(&view, Excluded("b"), Included("d"), true), ["d", "c"]);
+            assert_eq!(keys(&view, Excluded("b"), Unbounded, true), ["d", "c"]);
+            assert!(keys(&view, Excluded("b"), Excluded("b"), false).is_empty());
+            assert!(keys(&view, Included("c"), Included("b"), true).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_too_long_is_refused_and_leaves_nothing_of_its_batch() {
+        let (_directory, engines) = engines();
+        for engine in engines {
+            let mut batch = WriteBatch::default();
+            batch.put(Space(2), bytes("a"), bytes("1"));
+            batch.put(Space(2), Bytes::from(vec![b'k'; KEY_LEN_MAX + 1]), bytes("1"));
+            assert!(engine.write(batch).is_err());
+            assert!(all(&engine.view()).is_empty());
+            write(&engine, 2, &[(&"k".repeat(KEY_LEN_MAX), Some("longest"))]);
+        }
+    }
+
+    #[test]
+    fn what_was_persisted_is_there_after_reopening() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = StateEngine::open_lsm(directory.path()).unwrap();
+        for round in 0..200 {
+            write(
+                &engine,
+                2,
+                &[(&format!("key {round:04}"), Some("value")), ("latest", Some(&round.to_string()))],
+            );
+        }
+        engine.persist().unwrap();
+        assert!(engine.size_bytes() > 0);
+        drop(engine);
+        let engine = StateEngine::open_lsm(directory.path()).unwrap();
+        let view = engine.view();
+        assert_eq!(view.get(Space(2), b"latest").unwrap(), Some(bytes("199")));
+        assert_eq!(all(&view).len(), 201);
+    }
+}

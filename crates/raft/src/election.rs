@@ -132,8 +132,8 @@ impl Raft {
         if term > self.term {
             self.term = term;
             self.vote = None;
-            self.save_meta();
             self.repair.enter_term(self.integrity);
+            self.save_meta();
             self.following.verified = Slot::ZERO;
         }
         // Whatever is committed matches any later leader's log.

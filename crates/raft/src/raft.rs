@@ -257,6 +257,7 @@ impl Raft {
             vote: if planted!(self, ForgetsVote) { None } else { self.vote },
             wall: self.wall,
             integrity: self.integrity,
+            session: self.repair.session,
         });
     }
 

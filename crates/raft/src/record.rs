@@ -14,6 +14,9 @@ pub struct Meta {
     pub wall: WallTime,
     /// Whether it ever lost something durable that it has not got back.
     pub integrity: Integrity,
+    /// What its acknowledgements in this term are stamped with if it is intact: not 0 if it was repaired in this
+    /// term, whose leader counts no others.
+    pub session: u64,
 }
 
 /// How much of what a replica once made durable it still has.
@@ -81,6 +84,7 @@ impl Wire for Meta {
         self.vote.encode(out);
         self.wall.encode(out);
         self.integrity.encode(out);
+        self.session.encode(out);
     }
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
         Ok(Meta {
@@ -88,6 +92,7 @@ impl Wire for Meta {
             vote: Option::decode(input)?,
             wall: WallTime::decode(input)?,
             integrity: Integrity::decode(input)?,
+            session: u64::decode(input)?,
         })
     }
 }

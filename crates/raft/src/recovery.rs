@@ -27,7 +27,8 @@ use crate::{Config, Integrity, Message, Meta, Raft, Record};
 /// How far the repair of a damaged replica is.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Repair {
-    /// Stamps acknowledgements: 0, or the number of this run of a replica that lost something.
+    /// Stamps acknowledgements: 0, or the number of the run in which this replica lost something. Once repaired it
+    /// keeps the number to the end of the term, through restarts too.
     pub session: u64,
     /// The log must be whole up to here; the leader of this term said so.
     goal: Option<Slot>,
@@ -80,7 +81,7 @@ impl Raft {
         let (meta, integrity) = judge(meta, log.last_term().max(epoch.number), lost);
         let identity = [config.id.0, meta.term, log.last().0, applied.0, now.mono.0, now.wall.0 as u64];
         let mut rng = Rng::keyed(seed, &identity);
-        let session = if integrity == Integrity::Intact { 0 } else { rng.next_u64() | 1 };
+        let session = if integrity == Integrity::Intact { meta.session } else { rng.next_u64() | 1 };
         let asking = Asking::new(rng.next_u64());
         let wall = log.latest_wall().max(Some(meta.wall)).unwrap_or_default();
         let mut raft = Raft {

@@ -117,6 +117,26 @@ fn a_repair_that_is_interrupted_goes_on_after_the_restart() {
     world.assert_sound();
 }
 
+/// The leader of the term counts only acknowledgements that bear the session of the repair.
+#[test]
+fn a_repaired_replica_that_restarts_in_the_same_term_still_counts() {
+    let mut world = settled();
+    world.crash(3);
+    world.machine(3).disk.damage(4);
+    world.restart(3);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!((world.role(3), world.raft(3).integrity), (Role::Follower, Integrity::Intact));
+    let term = world.raft(3).status().epoch;
+    world.crash(3);
+    world.restart(3);
+    world.isolate(2);
+    world.propose(1, "more");
+    world.run_for(Duration::from_secs(1));
+    assert_eq!((world.leader(), world.raft(3).status().epoch), (Some(1), term));
+    assert_eq!((world.applied(1).len(), world.applied(3).len()), (11, 11), "without node 2");
+    world.assert_sound();
+}
+
 /// The heart of the repair's argument: an acknowledgement from before the damage, still on its way, must not
 /// commit what the replica no longer has.
 #[test]
