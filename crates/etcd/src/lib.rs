@@ -22,6 +22,7 @@ mod convert;
 mod counted_io;
 mod errors;
 mod front;
+mod gathered_io;
 mod grpc;
 mod health;
 mod kv_service;

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::config::ServerConfig;
 use crate::counted_io::CountedIo;
 use crate::front::Front;
+use crate::gathered_io::GatheredIo;
 use crate::metrics::Metrics;
 use crate::quota::{self, Quota};
 use crate::router::route;
@@ -108,7 +109,7 @@ async fn serve_connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr
     if let Err(error) = stream.set_nodelay(true) {
         return tracing::debug!(%peer, %error, "a client connection was closed at once");
     }
-    let io = TokioIo::new(CountedIo::new(stream, front.metrics.clone()));
+    let io = TokioIo::new(GatheredIo::new(CountedIo::new(stream, front.metrics.clone())));
     let builder = builder(&front.config);
     let service = service_fn(|request| {
         let front = front.clone();

@@ -26,7 +26,7 @@ use crate::logging;
 
 /// How long clients have to take their last answers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-/// Threads for clients' connections; the core, the disk and the state have threads of their own.
+/// Threads for clients' connections, at most one per two cores: the core, the disk and the state have their own.
 const CLIENT_THREADS_MAX: usize = 8;
 
 /// Serves until it is told to stop.
@@ -82,7 +82,7 @@ fn announce(config: &Config) {
 fn runtime() -> Result<Runtime, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.min(CLIENT_THREADS_MAX))
+        .worker_threads((cores / 2).clamp(1, CLIENT_THREADS_MAX))
         .thread_name("clients")
         .enable_all()
         .build()
