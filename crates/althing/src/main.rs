@@ -17,6 +17,10 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use failure::Outcome;
 
+/// A server allocates small things all the time, on one thread for another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse_from(serve::with_two_dashes(std::env::args()));
     run(cli).unwrap_or_else(|failure| {

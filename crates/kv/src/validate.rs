@@ -13,7 +13,7 @@ use crate::{
     Command, DeleteRangeRequest, KeyRange, KvError, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
 
-/// The longest key, in bytes: an escaped key with a revision behind it must fit the 65,535 bytes that embedded
+/// The longest key, in bytes: an escaped key with a revision behind it must fit the 65,000 bytes that our
 /// engines take. (etcd's only bound is the size of the request.)
 pub const KEY_LEN_MAX: usize = 32_000;
 

@@ -53,7 +53,7 @@ impl Stores {
         let (log, recovery) = open_log(disk, config.log_segment_bytes, identity, &log_path)?;
         let state_text = state_path.display().to_string();
         let state_error = |source| StartError::State { path: state_text.clone(), source };
-        let engine = StateEngine::open_lsm(&state_path).map_err(|error| state_error(error.into()))?;
+        let engine = StateEngine::open(&state_path).map_err(|error| state_error(error.into()))?;
         let kv = Kv::open(engine.clone()).map_err(state_error)?;
         let mut staged = Staged::Files(member.join("staged"));
         staged.clear().map_err(|source| StartError::System {

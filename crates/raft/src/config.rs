@@ -62,7 +62,7 @@ impl Config {
             inflight_messages_max: 256,
             inflight_bytes_max: 8 * MIB,
             unapplied_bytes_max: 64 * MIB,
-            cache_bytes_max: 32 * MIB,
+            cache_bytes_max: 8 * MIB,
             checkpoint_entries: 10_000,
             checkpoint_bytes: 64 * MIB,
             retained_entries: 5_000,

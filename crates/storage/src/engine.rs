@@ -16,8 +16,9 @@ pub use mem::{MemEngine, MemView};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Space(pub u8);
 
-/// The longest key that an engine takes, in bytes; a longer one is refused by `write`, on every engine alike.
-pub const KEY_LEN_MAX: usize = 65_535;
+/// The longest key that an engine takes, in bytes; a longer one is refused by `write`, on every engine alike. Embedded
+/// stores take up to 65,535 bytes, and an engine may add a few of its own.
+pub const KEY_LEN_MAX: usize = 65_000;
 
 /// Changes that are applied together or not at all, in order.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +40,7 @@ impl WriteBatch {
 }
 
 /// Why an engine could not read or write.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("the state engine cannot {operation}: {reason}")]
 pub struct EngineError {
     /// What was tried.
