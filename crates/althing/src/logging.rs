@@ -6,13 +6,18 @@ use std::fmt;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::failure::Failure;
+
+/// What these say below a warning is about their own files, and no news to anybody here.
+const LIBRARIES: [&str; 2] = ["fjall", "lsm_tree"];
 
 /// Starts logging.
 ///
@@ -29,10 +34,14 @@ pub fn init(level: &str, format: &str) -> Result<(), Failure> {
                 .next("--log-level with one of: debug, info, warn, error, panic, fatal"));
         }
     };
-    let builder = tracing_subscriber::fmt().with_max_level(filter).with_writer(std::io::stderr);
+    let filter = LIBRARIES
+        .into_iter()
+        .fold(Targets::new().with_default(filter), |filter, library| filter.with_target(library, Level::WARN));
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
-        "json" => builder.event_format(Zap).try_init(),
-        "console" => builder.with_target(false).with_ansi(false).try_init(),
+        "json" => registry.with(layer.event_format(Zap)).try_init(),
+        "console" => registry.with(layer.with_target(false).with_ansi(false)).try_init(),
         _ => {
             return Err(Failure::new(format_args!("--log-format is {format:?}"))
                 .next("--log-format with one of: json, console"));

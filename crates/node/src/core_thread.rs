@@ -7,9 +7,11 @@
 //! ```
 //!
 //! - T1  The core sees nothing but `Input`s, the clocks and its seed.
-//! - T2  Of one batch, what needs no gate leaves first; then the disk gets its work; then the apply thread.
+//! - T2  Of one batch, what needs no gate leaves first, to peers and to the apply thread; then the disk gets its work.
 //! - T3  What the apply thread gets arrives in the order in which the core emitted it. An item may have to go
 //!   through the disk thread although its gate is open by now: an earlier one may still be on its way there.
+//!   And because the disk thread knows of a finished write before this thread does, it may let go at once of what it is
+//!   handed: what goes directly has to be with the apply thread by then (T2).
 //! - T4  Every wish of a client gets exactly one answer, also when the node stops.
 
 use std::sync::Arc;
@@ -320,11 +322,11 @@ impl<P: Driven> CoreThread<P> {
         }
         self.out.actions = actions; // keeps its memory
         self.outbox.flush();
-        if !self.disk.is_empty() {
-            self.mailboxes.disk.post_all(self.disk.drain(..));
-        }
         if !self.apply.is_empty() {
             self.mailboxes.apply.post_all(self.apply.drain(..));
+        }
+        if !self.disk.is_empty() {
+            self.mailboxes.disk.post_all(self.disk.drain(..));
         }
     }
 

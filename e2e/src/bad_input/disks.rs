@@ -150,13 +150,14 @@ fn flipped_bits(althing: &Path, etcdctl: &Path) -> anyhow::Result<()> {
     claim("     … and repaired from peers: the node has every value", output == expected, &output)
 }
 
-/// Flips one bit in a sector that is neither empty nor the first, in the middle of what is in use.
+/// Flips one bit in the middle one of the sectors that hold a value. (What describes a batch is there twice, and would be
+/// repaired from itself.)
 fn flip_a_bit_in_use(segment: &Path) -> anyhow::Result<u64> {
     let content = fs::read(segment)?;
     let used: Vec<usize> = (1..content.len() / 512)
-        .filter(|sector| content[sector * 512..(sector + 1) * 512].iter().any(|byte| *byte != 0))
+        .filter(|sector| content[sector * 512..(sector + 1) * 512].windows(6).any(|part| part == b"value-"))
         .collect();
-    let sector = used.get(used.len() / 2).context("the log segment is empty")?;
+    let sector = used.get(used.len() / 2).context("the log segment holds no value")?;
     let at = (sector * 512 + 100) as u64;
     let file = fs::File::options().read(true).write(true).open(segment)?;
     file.write_all_at(&[content[sector * 512 + 100] ^ 0x10], at)?;
