@@ -7,7 +7,7 @@ use crate::command::cargo;
 use crate::{deny, tasks};
 
 /// Seeds of the simulator in one run of the gate; sized by what the bug bank's bugs take to be found.
-const SIM_SEEDS: &str = "2000";
+const SIM_SEEDS: &str = "5000";
 
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 

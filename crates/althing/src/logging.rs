@@ -34,9 +34,9 @@ pub fn init(level: &str, format: &str) -> Result<(), Failure> {
                 .next("--log-level with one of: debug, info, warn, error, panic, fatal"));
         }
     };
-    let filter = LIBRARIES
-        .into_iter()
-        .fold(Targets::new().with_default(filter), |filter, library| filter.with_target(library, Level::WARN));
+    let filter = LIBRARIES.into_iter().fold(Targets::new().with_default(filter), |filter, library| {
+        filter.with_target(library, Level::WARN)
+    });
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {

@@ -5,6 +5,7 @@
 //!                                              CheckpointInstalled ──▶ log restarts after it ──▶ Appended{at}
 //! ```
 //!
+//! A checkpoint that entries have overtaken is dropped, however much of it is staged: the state never goes back.
 //! While the state machine is being replaced it is handed no entries, and it is not replaced before it got those
 //! that were handed over earlier (R5).
 
@@ -82,6 +83,12 @@ impl Raft {
             return;
         }
         incoming.staged += 1;
+        if incoming.meta.at <= self.commit {
+            // Entries that were thought lost came while it was being staged.
+            self.following.incoming = None;
+            self.following.ack_due = true;
+            return;
+        }
         incoming.installing = incoming.last == Some(index);
         let (from, staged, meta) = (incoming.from, incoming.staged, incoming.meta.clone());
         if incoming.installing {

@@ -247,6 +247,24 @@ fn install(world: &mut World, at: Slot) {
     world.step(3, Input::Recv { from: n(1), message });
 }
 
+/// Found by `althing sim --protocol raft --seed 4000616`.
+#[test]
+fn a_checkpoint_that_entries_overtake_while_it_is_staged_is_dropped() {
+    let mut world = lagging(8);
+    world.machine(3).is_lazy = true;
+    install(&mut world, Slot(3));
+    world.heal();
+    world.run_for(Duration::from_millis(500));
+    assert_eq!(world.raft(3).status().committed, Slot(9));
+    world.machine(3).is_lazy = false;
+    while world.work(3) {}
+    world.run_for(Duration::from_millis(500));
+    let is_install = |event: &Event| matches!(event, Event::InstallCheckpoint { .. });
+    assert!(!world.machines[&n(3)].events.iter().any(is_install));
+    assert_eq!(world.applied(3), world.applied(1));
+    world.assert_sound();
+}
+
 /// The state machine is handed nothing while it is being replaced.
 #[test]
 fn entries_wait_for_an_installation_to_end() {

@@ -53,6 +53,7 @@ impl Draw<'_> {
             Some(6) => Fault::Storm { shape: self.shape_or_all(), net: self.bad_weather() },
             Some(7) => self.slow(),
             Some(8) => self.clock(),
+            Some(9) if self.rng.below(3) == 0 => return self.split_vote(),
             Some(9) => return self.churn(),
             _ => return Vec::new(),
         };
@@ -121,6 +122,35 @@ impl Draw<'_> {
             let lasts = micros(&mut self.rng, election / 4, election * 4);
             row.push(Timed { at: later, lasts, fault });
             at = later + micros(&mut self.rng, election / 2, election * 3);
+        }
+        row
+    }
+
+    /// Candidates stand against each other, and a voter dies between hearing the one and hearing the other, again and
+    /// again: a vote has to outlive it.
+    fn split_vote(&mut self) -> Vec<Timed> {
+        let election = self.setup.tuning.election;
+        let mut row = Vec::new();
+        let mut at = self.at;
+        for _ in 0..self.rng.between(2, 6) {
+            let voter = self.rng.between(1, self.setup.nodes);
+            let late = 1 + (voter - 1 + self.rng.between(1, self.setup.nodes.max(2) - 1)) % self.setup.nodes;
+            let lasts = micros(&mut self.rng, election * 2, election * 4);
+            row.push(Timed { at, lasts, fault: Fault::Cut { shape: around(Target::Leader) } });
+            let shape = Shape::OneWay { from: [NodeId(late)].into(), to: [NodeId(voter)].into() };
+            let lasts = micros(&mut self.rng, election, election * 3);
+            row.push(Timed { at, lasts, fault: Fault::Clog { shape } });
+            for _ in 0..3 {
+                let dies = at + micros(&mut self.rng, election / 2, election * 3);
+                let lasts = micros(&mut self.rng, Duration::from_micros(100), election / 4);
+                let point = *self
+                    .rng
+                    .pick(&[CrashPoint::Now, CrashPoint::Write, CrashPoint::Send])
+                    .unwrap_or(&CrashPoint::Now);
+                let fault = Fault::Crash { who: Target::Node(NodeId(voter)), point, rot: 0 };
+                row.push(Timed { at: dies, lasts, fault });
+            }
+            at = at + micros(&mut self.rng, election * 2, election * 5);
         }
         row
     }
