@@ -146,6 +146,8 @@ pub enum CrashPoint {
     SyncFails,
     /// After the next sync, before anything that waited for it is released: `synced`.
     Synced,
+    /// After the next sync of a meta record (a vote, say), when what waited for it has just left: `promised`.
+    Promised,
     /// Half-way through the actions of the next batch: `send`.
     Send,
     /// Before the next committed entries are applied: `apply`.

@@ -137,6 +137,8 @@ pub struct Climate {
     pub clock: u32,
     /// A row of short-lived leaders, each reaching only a few others: what unfinished replication needs.
     pub churn: u32,
+    /// A row of elections whose voters die as soon as they have voted.
+    pub split_vote: u32,
 }
 
 impl Weather {
@@ -249,6 +251,7 @@ impl Climate {
             slow: switch(4),
             clock: switch(2),
             churn: switch(8),
+            split_vote: switch(4),
         };
         climate.gap = ms(rng, 60, 500);
         climate.fault_max = election * u32::try_from(rng.between(1, 8)).unwrap_or(4);

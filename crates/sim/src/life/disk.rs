@@ -62,6 +62,11 @@ impl<P: Subject> Life<P> {
             shared.counters.syncs += 1;
             self.crash_point(CrashPoint::Synced)?;
             self.durable(upto, shared)?;
+            let is_promise = |op: &LogOp| matches!(op, LogOp::SetMeta(_));
+            if jobs.iter().any(|job| matches!(job, DiskJob::Write { ops, .. } if ops.iter().any(is_promise)))
+            {
+                self.crash_point(CrashPoint::Promised)?;
+            }
         }
         for job in jobs {
             if let DiskJob::Read { first, last, bytes_max } = job {

@@ -40,9 +40,9 @@ struct Draw<'a> {
 impl Draw<'_> {
     /// One fault, or a row of faults that belong together.
     fn next(&mut self) -> Vec<Timed> {
-        let Climate { crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, .. } =
+        let Climate { crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, split_vote, .. } =
             self.setup.climate;
-        let weights = [crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn];
+        let weights = [crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, split_vote];
         let fault = match self.weighted(&weights) {
             Some(0) => self.crash(),
             Some(1) => self.blackout(),
@@ -53,8 +53,8 @@ impl Draw<'_> {
             Some(6) => Fault::Storm { shape: self.shape_or_all(), net: self.bad_weather() },
             Some(7) => self.slow(),
             Some(8) => self.clock(),
-            Some(9) if self.rng.below(3) == 0 => return self.split_vote(),
             Some(9) => return self.churn(),
+            Some(10) => return self.split_vote(),
             _ => return Vec::new(),
         };
         let lasts = self.lasts();
@@ -70,6 +70,7 @@ impl Draw<'_> {
             CrashPoint::Sync,
             CrashPoint::SyncFails,
             CrashPoint::Synced,
+            CrashPoint::Promised,
             CrashPoint::Send,
             CrashPoint::Apply,
             CrashPoint::Checkpoint,
@@ -126,31 +127,30 @@ impl Draw<'_> {
         row
     }
 
-    /// Candidates stand against each other, and a voter dies between hearing the one and hearing the other, again and
-    /// again: a vote has to outlive it.
+    /// Leaders vanish, and while candidates stand against each other, voters die as soon as they have voted and are back
+    /// at once: a vote has to outlive its voter.
     fn split_vote(&mut self) -> Vec<Timed> {
         let election = self.setup.tuning.election;
         let mut row = Vec::new();
         let mut at = self.at;
-        for _ in 0..self.rng.between(2, 6) {
-            let voter = self.rng.between(1, self.setup.nodes);
-            let late = 1 + (voter - 1 + self.rng.between(1, self.setup.nodes.max(2) - 1)) % self.setup.nodes;
+        for _ in 0..self.rng.between(2, 5) {
             let lasts = micros(&mut self.rng, election * 2, election * 4);
             row.push(Timed { at, lasts, fault: Fault::Cut { shape: around(Target::Leader) } });
-            let shape = Shape::OneWay { from: [NodeId(late)].into(), to: [NodeId(voter)].into() };
-            let lasts = micros(&mut self.rng, election, election * 3);
-            row.push(Timed { at, lasts, fault: Fault::Clog { shape } });
-            for _ in 0..3 {
-                let dies = at + micros(&mut self.rng, election / 2, election * 3);
-                let lasts = micros(&mut self.rng, Duration::from_micros(100), election / 4);
-                let point = *self
-                    .rng
-                    .pick(&[CrashPoint::Now, CrashPoint::Write, CrashPoint::Send])
-                    .unwrap_or(&CrashPoint::Now);
-                let fault = Fault::Crash { who: Target::Node(NodeId(voter)), point, rot: 0 };
-                row.push(Timed { at: dies, lasts, fault });
+            let delay_max = micros(&mut self.rng, election / 64, election / 4);
+            let net = Weather { loss_ppm: 0, dup_ppm: 0, delay_min: Duration::from_micros(10), delay_max };
+            row.push(Timed { at, lasts, fault: Fault::Storm { shape: Shape::All, net } });
+            for voter in self.setup.ids() {
+                if self.rng.below(2) == 0 {
+                    let lasts = micros(&mut self.rng, Duration::from_micros(10), election / 64);
+                    let who = Target::Node(voter);
+                    row.push(Timed {
+                        at,
+                        lasts,
+                        fault: Fault::Crash { who, point: CrashPoint::Promised, rot: 0 },
+                    });
+                }
             }
-            at = at + micros(&mut self.rng, election * 2, election * 5);
+            at = at + micros(&mut self.rng, election * 3, election * 6);
         }
         row
     }

@@ -19,13 +19,14 @@ pub struct ScheduleError {
     pub reason: String,
 }
 
-const POINTS: [(CrashPoint, &str); 10] = [
+const POINTS: [(CrashPoint, &str); 11] = [
     (CrashPoint::Now, "now"),
     (CrashPoint::Write, "write"),
     (CrashPoint::Disk, "disk"),
     (CrashPoint::Sync, "sync"),
     (CrashPoint::SyncFails, "syncfails"),
     (CrashPoint::Synced, "synced"),
+    (CrashPoint::Promised, "promised"),
     (CrashPoint::Send, "send"),
     (CrashPoint::Apply, "apply"),
     (CrashPoint::Checkpoint, "checkpoint"),
