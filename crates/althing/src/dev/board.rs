@@ -38,7 +38,7 @@ impl Board {
             drawn: String::new(),
             rate: Rate::default(),
         };
-        print(&format!("starting {} nodes; data and logs are in {}", plan.nodes.len(), plan.dir.display()));
+        print(&format!("starting {}; data and logs are in {}", plan.count(), plan.dir.display()));
         board
     }
 

@@ -64,10 +64,11 @@ pub fn run(args: &DevArgs) -> Outcome {
     plan.check_ports()?;
     plan.claim_dir(args)?;
     let runtime = crate::client::runtime()?;
-    tokio::task::LocalSet::new().block_on(&runtime, supervise(plan, !args.no_restart))
+    tokio::task::LocalSet::new().block_on(&runtime, supervise(plan, args))
 }
 
-async fn supervise(plan: Plan, restart: bool) -> Outcome {
+async fn supervise(plan: Plan, args: &DevArgs) -> Outcome {
+    let restart = !args.no_restart;
     let mut stop = std::pin::pin!(shutdown_requested(false));
     let mut board = Board::new(&plan);
     let mut nodes = Nodes::start(plan)?;
@@ -77,7 +78,7 @@ async fn supervise(plan: Plan, restart: bool) -> Outcome {
     loop {
         tokio::select! {
             why = &mut stop => {
-                board.say(&format!("{why}: stopping {} nodes", nodes.plan().nodes.len()));
+                board.say(&format!("{why}: stopping {}", nodes.plan().count()));
                 break;
             }
             _ = looks.tick() => {}
@@ -93,7 +94,9 @@ async fn supervise(plan: Plan, restart: bool) -> Outcome {
             board.restarted(&nodes, index);
         }
         if !nodes.any_left() {
-            return Err(Failure::new("every node is dead").next("althing dev   (the data is still there)"));
+            let again =
+                if args.ephemeral { "althing dev" } else { "althing dev   (the data is still there)" };
+            return Err(Failure::new("every node is dead").next(again));
         }
         board.look(&nodes).await;
         if !board.shown() && started.elapsed() > START_TIMEOUT {

@@ -47,6 +47,14 @@ struct Shape {
 }
 
 impl Plan {
+    /// `3 nodes`.
+    pub fn count(&self) -> String {
+        match self.nodes.len() {
+            1 => "1 node".to_owned(),
+            count => format!("{count} nodes"),
+        }
+    }
+
     /// Lays the cluster out in `dir`.
     ///
     /// # Errors
