@@ -63,17 +63,32 @@ pub fn all() -> Vec<Bug> {
     raft.chain(log.map(Bug::Log)).chain(driver.map(Bug::Driver)).collect()
 }
 
-/// Runs seeds from `from` on until one of them breaks a promise; `None` if `seeds_max` of them do not.
+/// Runs seeds from `from` on until one of them breaks a promise that it keeps without the bug; `None` if none of
+/// `seeds_max` does.
 pub fn run(bug: Bug, from: u64, seeds_max: u64) -> Option<CaughtAt> {
     let options = Options { planted: Some(bug), ..Options::default() };
     (0..seeds_max).find_map(|count| {
         let seed = from + count;
         let failure = run_seed(&options, seed).failure?;
+        // What breaks without the bug too is another bug, and no catch.
+        run_seed(&Options::default(), seed).is_ok().then_some(())?;
         Some(CaughtAt { seeds: count + 1, seed, broken: failure.broken })
     })
 }
 
 impl Bug {
+    /// In how many of five searches of 3,000 seeds it must be caught: all, except for three that need a rare
+    /// coincidence, which the weather is still to learn. Seeds are fixed, so that fewer catches than these mean that
+    /// the simulator has lost some of its power; raise them as it gains.
+    pub fn catches_min(self) -> u64 {
+        match self {
+            Bug::Raft(RaftBug::ForgetsVote) => 1,
+            Bug::Raft(RaftBug::ReusesReadRounds) => 2,
+            Bug::Raft(RaftBug::AnswersBeforeMeta) => 4,
+            _ => 5,
+        }
+    }
+
     /// The bug's row in the bank.
     pub fn row(self) -> &'static str {
         match self {

@@ -160,7 +160,10 @@ fn both_engines_show_the_same_whatever_happens() {
                 0..4 => disk.persist().unwrap(),
                 4..10 => views.push((disk.view(), memory.view())),
                 10..13 => drop(views.pop()),
-                13 => [&disk, &memory].map(|engine| engine.clear().unwrap()).into_iter().collect(),
+                13 => {
+                    disk.clear().unwrap();
+                    memory.clear().unwrap();
+                }
                 _ => {}
             }
             assert_same(&mut rng, &disk.view(), &memory.view());
@@ -193,7 +196,8 @@ fn full_layers_are_loaded_while_writes_go_on() {
     }
 }
 
-/// Checkpoints are made by another thread than the one that writes.
+/// Checkpoints are made by another thread than the one that writes. A stress only: what `Shared::writer` excludes takes
+/// too short for this to hit reliably.
 #[test]
 fn nothing_is_lost_that_is_written_while_another_thread_persists() {
     let (_directory, [disk, memory]) = engines();
