@@ -21,16 +21,20 @@
 //! - C9  **Total on input**: no bytes from a peer, client or disk make a core panic or loop.
 //! - C10 **Invariants are checked** by `check_invariants`, after every step in the simulator.
 
+mod errands;
 mod gate;
+mod membership;
 mod pacing;
 mod protocol;
 mod replication;
 mod submitter;
 
+pub use errands::Errand;
 pub use gate::GateQueue;
+pub use membership::{Change, ChangeRefusal, Member, Membership, Standing};
 pub use protocol::{Action, Dest, Input, Lane, Out, Protocol, Recovered, StoreOp, WriteSeq};
 pub use replication::{
-    Capabilities, CheckpointMeta, CommittedEntry, Consensus, Entry, EntryKind, Event, FaultModel, Membership,
-    ReadLevel, ReconfigureMode, Refusal, Request, Role, Status, Token, TransferId,
+    Capabilities, CheckpointMeta, CommittedEntry, Consensus, Entry, EntryKind, Event, FaultModel, ReadLevel,
+    ReconfigureMode, Refusal, Request, Role, Status, Token, TransferId,
 };
 pub use submitter::{Outcome, SubmitRequest, Submitter, SubmitterConfig};

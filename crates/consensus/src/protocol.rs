@@ -209,4 +209,6 @@ pub struct Recovered<P: Protocol> {
     /// Where the state machine stands: all up to this slot is applied, and committed,
     /// with the epoch of that slot. The log need not reach back to it or up to it.
     pub applied: (Slot, types::Epoch),
+    /// Who took part at that slot, as the state machine holds it; nobody if no entry up to there says it.
+    pub membership: crate::Membership,
 }

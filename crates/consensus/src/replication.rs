@@ -1,11 +1,9 @@
 //! Layer 2: totally ordered replication of commands, by whichever protocol.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use types::{Command, Epoch, NodeId, Reader, Slot, Wire, WireError};
 
-use crate::Protocol;
+use crate::{Change, ChangeRefusal, Membership, Protocol};
 
 /// A protocol that puts commands into one order on every replica.
 pub trait Consensus: Protocol<Request = Request, Event = Event> {
@@ -84,6 +82,23 @@ pub enum Request {
         /// How fresh.
         level: ReadLevel,
     },
+    /// Change the membership, all of `changes` in one step. A follower asks the leader it knows. Answered by
+    /// [`Event::Reconfigured`] or [`Event::Refused`], or not at all if messages are lost or the leader changes: the
+    /// outcome is then open (C8), and the membership tells.
+    Reconfigure {
+        /// Names this attempt.
+        token: Token,
+        /// What to change.
+        changes: Vec<Change>,
+    },
+    /// Let another voter lead. Only a leader can; [`Event::Refused`] says why it will not even try. Success is seen as
+    /// [`Event::Leadership`]; if it does not come within an election timeout, this replica goes on leading.
+    TransferLeadership {
+        /// Names this attempt.
+        token: Token,
+        /// Who shall lead; `None` for whoever is furthest.
+        to: Option<NodeId>,
+    },
     /// The state machine has applied everything up to here.
     Applied {
         /// The last applied slot.
@@ -103,6 +118,8 @@ pub enum Request {
         at: Slot,
         /// The epoch of that slot's entry.
         epoch: Epoch,
+        /// The membership at that slot, as the state machine holds it.
+        membership: Membership,
         /// Which chunk, from 0.
         index: u64,
         /// Its bytes.
@@ -152,7 +169,20 @@ pub enum Event {
         /// The slot to wait for.
         at: Slot,
     },
-    /// An attempt to propose or read went nowhere. The submitter may try again.
+    /// A change of membership is committed, and no other is under way.
+    Reconfigured {
+        /// The attempt.
+        token: Token,
+        /// The slot of the final configuration.
+        at: Slot,
+    },
+    /// Another configuration is in force at this replica: for the driver to know whom to talk to. It may not be
+    /// committed yet, and may be taken back.
+    MembershipChanged {
+        /// The configuration.
+        membership: Membership,
+    },
+    /// An attempt to propose, read or change something went nowhere. The submitter may try again.
     Refused {
         /// The attempt.
         token: Token,
@@ -222,7 +252,8 @@ pub struct CommittedEntry {
 pub struct Entry {
     /// How to read the payload.
     pub kind: EntryKind,
-    /// For `Commands` an encoded [`types::Batch`], else empty. Kept encoded, so that it is encoded once.
+    /// For `Commands` an encoded [`types::Batch`], for `Membership` an encoded [`Membership`], else empty. Kept
+    /// encoded, so that it is encoded once.
     pub payload: Bytes,
 }
 
@@ -233,13 +264,8 @@ pub enum EntryKind {
     Noop,
     /// A [`types::Batch`] for the state machine.
     Commands,
-}
-
-/// Who takes part.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Membership {
-    /// Who votes.
-    pub voters: BTreeSet<NodeId>,
+    /// A [`Membership`], which the state machine keeps beside its slot.
+    Membership,
 }
 
 /// Where a checkpoint stands.
@@ -277,6 +303,15 @@ pub enum Refusal {
     /// More is under way than the replica takes: shed load.
     #[error("too many requests under way")]
     Busy,
+    /// Only a leader can do this, and this replica does not lead.
+    #[error("not the leader")]
+    NotLeader,
+    /// Leadership is on its way to another replica.
+    #[error("leadership is being transferred")]
+    Transferring,
+    /// The membership cannot change like this.
+    #[error("membership: {0}")]
+    Change(#[from] ChangeRefusal),
     /// This protocol does not offer it.
     #[error("not offered by this protocol")]
     Unsupported,
@@ -312,6 +347,7 @@ impl Wire for Entry {
         out.push(match self.kind {
             EntryKind::Noop => 0,
             EntryKind::Commands => 1,
+            EntryKind::Membership => 2,
         });
         self.payload.encode(out);
     }
@@ -319,6 +355,7 @@ impl Wire for Entry {
         let kind = match u8::decode(input)? {
             0 => EntryKind::Noop,
             1 => EntryKind::Commands,
+            2 => EntryKind::Membership,
             tag => return Err(WireError::Tag { what: "entry kind", tag }),
         };
         Ok(Entry { kind, payload: Bytes::decode(input)? })
@@ -331,15 +368,6 @@ impl Wire for TransferId {
     }
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
         Ok(TransferId(u64::decode(input)?))
-    }
-}
-
-impl Wire for Membership {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.voters.iter().copied().collect::<Vec<_>>().encode(out);
-    }
-    fn decode(input: &mut Reader) -> Result<Self, WireError> {
-        Ok(Membership { voters: Vec::<NodeId>::decode(input)?.into_iter().collect() })
     }
 }
 
@@ -358,9 +386,12 @@ impl Wire for CheckpointMeta {
     }
 }
 
-impl Membership {
-    /// How many voters make a majority.
-    pub fn majority(&self) -> usize {
-        self.voters.len() / 2 + 1
+impl Entry {
+    /// The membership that an entry puts in force, if it is such an entry and well-formed.
+    pub fn membership(&self) -> Option<Membership> {
+        match self.kind {
+            EntryKind::Membership => Membership::from_bytes(self.payload.clone()).ok(),
+            EntryKind::Noop | EntryKind::Commands => None,
+        }
     }
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use types::{Command, SessionId, Slot, Time};
 
+use crate::errands::{Errand, Errands};
 use crate::pacing::Pacing;
 use crate::{Event, ReadLevel, Refusal, Request, Token};
 
@@ -53,6 +54,8 @@ pub enum SubmitRequest {
     Write(Bytes),
     /// Find a point in the log at which a read may be served.
     Read(ReadLevel),
+    /// Ask once, and never again.
+    Once(Errand),
 }
 
 /// What became of a request, by the ticket that [`Submitter::submit`] returned.
@@ -64,6 +67,13 @@ pub enum Outcome {
         ticket: u64,
         /// The slot to wait for.
         at: Slot,
+    },
+    /// The errand is done.
+    Done {
+        /// The request.
+        ticket: u64,
+        /// The slot whose entry tells of it, if one does.
+        at: Option<Slot>,
     },
     /// The request had no effect and never will.
     Refused {
@@ -101,6 +111,7 @@ pub struct Submitter {
     proposed: BTreeMap<Token, Vec<u64>>,
     /// Which reads wait for each read token.
     read_rounds: BTreeMap<Token, Vec<u64>>,
+    errands: Errands,
     /// When to look for time-outs; set while anything is outstanding.
     check_at: Option<Time>,
 }
@@ -147,6 +158,7 @@ impl Submitter {
             reads_due: Vec::new(),
             proposed: BTreeMap::new(),
             read_rounds: BTreeMap::new(),
+            errands: Errands::default(),
             check_at: None,
         }
     }
@@ -172,6 +184,7 @@ impl Submitter {
                     .insert(ticket, Read { level, deadline, asked_at: None, refusal: Refusal::NoLeader });
                 self.reads_due.push(ticket);
             }
+            SubmitRequest::Once(errand) => self.errands.submit(ticket, errand, deadline),
         }
         self.check_at.get_or_insert(now + CHECK_INTERVAL);
         ticket
@@ -184,11 +197,14 @@ impl Submitter {
         self.proposed.clear();
         self.poll_writes(now, &mut requests);
         self.poll_reads(now, &mut requests);
+        let token_next = &mut self.token_next;
+        requests.extend(self.errands.poll(|| next_token(token_next)));
         requests
     }
 
     /// Takes an event of the core and appends what it decides to `outcomes`.
     pub fn event(&mut self, event: &Event, outcomes: &mut Vec<Outcome>) {
+        self.errands.event(event, outcomes);
         match event {
             Event::ReadReady { token, at } => {
                 for ticket in self.read_rounds.remove(token).unwrap_or_default() {
@@ -264,13 +280,14 @@ impl Submitter {
             return;
         }
         self.expire(now, outcomes);
+        self.errands.expire(now, outcomes);
         let late = |at: Option<Time>| at.is_none_or(|at| now >= at + self.config.retry_after);
         self.writes_due =
             self.writes.iter().filter(|(_, write)| late(write.sent_at)).map(|(number, _)| *number).collect();
         self.reads_due =
             self.reads.iter().filter(|(_, read)| late(read.asked_at)).map(|(ticket, _)| *ticket).collect();
         self.read_rounds.retain(|_, tickets| tickets.iter().any(|ticket| self.reads.contains_key(ticket)));
-        let idle = self.writes.is_empty() && self.reads.is_empty();
+        let idle = self.writes.is_empty() && self.reads.is_empty() && self.errands.is_empty();
         self.check_at = (!idle).then(|| now + CHECK_INTERVAL);
     }
 
@@ -282,7 +299,7 @@ impl Submitter {
 
     /// Whether the next poll has something to send.
     pub fn has_due(&self) -> bool {
-        (!self.writes_due.is_empty() && !self.held) || !self.reads_due.is_empty()
+        (!self.writes_due.is_empty() && !self.held) || !self.reads_due.is_empty() || self.errands.has_due()
     }
 
     /// How many commands are outstanding.
@@ -418,10 +435,13 @@ impl Submitter {
     }
 
     fn token(&mut self) -> Token {
-        let token = Token(self.token_next);
-        self.token_next += 1;
-        token
+        next_token(&mut self.token_next)
     }
+}
+
+fn next_token(next: &mut u64) -> Token {
+    *next += 1;
+    Token(*next - 1)
 }
 
 #[cfg(test)]

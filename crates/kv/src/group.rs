@@ -4,9 +4,9 @@ use bytes::Bytes;
 use storage::{EngineError, View, WriteBatch};
 use types::{Batch, Epoch, Wire};
 
-use crate::layout::{MEMBERS, META, META_KEY, member_key};
+use crate::layout::{MEMBERS, MEMBERSHIP_KEY, META, META_KEY, member_key};
 use crate::lease;
-use crate::machine::{ApplyOutput, Executed, LeaseChange, Outcome, RevisionEvents};
+use crate::machine::{ApplyOutput, Content, Executed, LeaseChange, Outcome, RevisionEvents};
 use crate::meta::Meta;
 use crate::session::{Admission, Sessions};
 use crate::store::Store;
@@ -28,18 +28,29 @@ impl<'k, V: View> Group<'k, V> {
     }
 
     /// Executes the entry of the next slot.
-    pub(crate) fn entry(&mut self, epoch: Epoch, payload: Option<Bytes>) -> Result<(), EngineError> {
+    pub(crate) fn entry(&mut self, epoch: Epoch, content: Content) -> Result<(), EngineError> {
         self.meta.applied = self.meta.applied.next();
         self.meta.epoch = epoch;
-        let commands = match payload.map(Batch::from_bytes) {
-            None => 0,
-            Some(Ok(batch)) => self.batch(batch)?,
-            Some(Err(_)) => {
-                self.output.undecodable.push(self.meta.applied);
+        let commands = match content {
+            Content::Nothing => 0,
+            Content::Commands(batch) => self.commands(batch)?,
+            Content::Membership(membership) => {
+                self.store.put(META, Bytes::from_static(MEMBERSHIP_KEY), membership);
+                self.output.members_changed = true;
                 0
             }
         };
         sweep(&mut self.store, &mut self.meta, commands)
+    }
+
+    fn commands(&mut self, batch: Bytes) -> Result<usize, EngineError> {
+        match Batch::from_bytes(batch) {
+            Ok(batch) => self.batch(batch),
+            Err(_) => {
+                self.output.undecodable.push(self.meta.applied);
+                Ok(0)
+            }
+        }
     }
 
     /// What the group comes to.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   META       ""                      applied slot and epoch, revision, compaction, wall clock   (meta.rs)
+//!                                      who takes part, as the latest entry that said so put it
 //!   LATEST     key                     the living pair                                           (record.rs)
 //!   VERSIONS   key' ++ ~mod_revision   a pair that a later revision replaced or deleted
 //!   REVISIONS  revision ++ sub         what that revision did to which key
@@ -35,8 +36,11 @@ pub(crate) const MEMBERS: Space = Space(7);
 /// Every space of the engine that the store uses, ascending from 0.
 pub const SPACES: [Space; 8] = [META, LATEST, VERSIONS, REVISIONS, LEASES, LEASE_KEYS, SESSIONS, MEMBERS];
 
-/// The only key of `META`.
+/// The first key of `META`.
 pub(crate) const META_KEY: &[u8] = b"meta";
+
+/// The other key of `META`; it must sort after the first, which every checkpoint begins with.
+pub(crate) const MEMBERSHIP_KEY: &[u8] = b"meta.membership";
 
 /// Ends an escaped key. A zero byte inside the key is followed by `ESCAPED` instead, which sorts higher.
 const END: [u8; 2] = [0, 0];

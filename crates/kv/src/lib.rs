@@ -39,6 +39,6 @@ pub use key_range::KeyRange;
 pub use layout::SPACES;
 pub use lease::LEASE_TTL_MAX_SECONDS;
 pub use lessor::Lessor;
-pub use machine::{ApplyOutput, Executed, Kv, LeaseChange, OpenKvError, Outcome, RevisionEvents};
+pub use machine::{ApplyOutput, Content, Executed, Kv, LeaseChange, OpenKvError, Outcome, RevisionEvents};
 pub use reader::{EventsError, EventsPage, LeaseInfo, ReadError, Reader};
 pub use validate::{KEY_LEN_MAX, is_read_only, validate, validate_range, validate_txn};

@@ -18,7 +18,7 @@ use types::{Epoch, SessionId, Slot};
 
 use crate::checkpoint::install;
 use crate::group::Group;
-use crate::layout::SPACES;
+use crate::layout::{MEMBERSHIP_KEY, META, SPACES};
 use crate::meta::Meta;
 use crate::session::Sessions;
 use crate::store::Store;
@@ -41,6 +41,18 @@ pub enum OpenKvError {
     Engine(#[from] EngineError),
 }
 
+/// What an entry holds, as far as the state machine is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing.
+    Nothing,
+    /// An encoded [`types::Batch`] to be executed.
+    Commands(Bytes),
+    /// Who takes part from this slot on, encoded by whoever knows what that means. Kept, and given back by
+    /// [`Kv::membership`].
+    Membership(Bytes),
+}
+
 /// What became of one group of entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApplyOutput {
@@ -50,7 +62,7 @@ pub struct ApplyOutput {
     pub events: Vec<RevisionEvents>,
     /// Leases that came and went, in order: for the leader's [`crate::Lessor`].
     pub leases: Vec<LeaseChange>,
-    /// Whether a member was published.
+    /// Whether a member was published, came, went or changed.
     pub members_changed: bool,
     /// The new compacted revision, if it changed.
     pub compacted: Option<Revision>,
@@ -142,6 +154,14 @@ impl<E: Engine> Kv<E> {
         (self.meta.applied, self.meta.epoch)
     }
 
+    /// Who takes part, as the latest applied entry that said so put it; `None` if none ever did.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the state cannot be read.
+    pub fn membership(&self) -> Result<Option<Bytes>, EngineError> {
+        self.engine.view().get(META, MEMBERSHIP_KEY)
+    }
+
     /// Whether a crash interrupted [`install`](Kv::install): the state is empty, is not served, and waits for
     /// a checkpoint (or for the whole log from slot 1).
     pub fn is_incomplete(&self) -> bool {
@@ -154,23 +174,18 @@ impl<E: Engine> Kv<E> {
     }
 
     /// Applies consecutive committed entries, the first at slot `first`, which must be the slot after
-    /// [`applied`](Kv::applied). An entry is its epoch and its payload, an encoded [`types::Batch`]; `None` is a
-    /// no-op. All changes are one atomic engine write.
+    /// [`applied`](Kv::applied). An entry is its epoch and its content. All changes are one atomic engine write.
     ///
     /// # Errors
     /// [`EngineError`] if the engine failed: the caller must crash, nothing of this group may be answered.
-    pub fn apply(
-        &mut self,
-        first: Slot,
-        entries: &[(Epoch, Option<Bytes>)],
-    ) -> Result<ApplyOutput, EngineError> {
+    pub fn apply(&mut self, first: Slot, entries: &[(Epoch, Content)]) -> Result<ApplyOutput, EngineError> {
         assert_eq!(first, self.meta.applied.next(), "entries are applied in slot order, without gaps");
         if entries.is_empty() {
             return Ok(ApplyOutput::default());
         }
         let mut group = Group::new(Store::new(self.engine.view()), self.meta.clone(), &mut self.sessions);
-        for (epoch, payload) in entries {
-            group.entry(*epoch, payload.clone())?;
+        for (epoch, content) in entries {
+            group.entry(*epoch, content.clone())?;
         }
         let (meta, batch, output) = group.finish();
         self.reader.publish(|| self.engine.write(batch))?;

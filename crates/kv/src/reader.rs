@@ -7,7 +7,7 @@ use bytes::Bytes;
 use storage::{Engine, EngineError};
 use types::{Epoch, Slot, Wire};
 
-use crate::layout::{MEMBERS, undecodable};
+use crate::layout::{MEMBERS, MEMBERSHIP_KEY, META, undecodable};
 use crate::meta::Meta;
 use crate::store::Store;
 use crate::write::Writer;
@@ -192,6 +192,11 @@ impl<E: Engine> Reader<E> {
             .scan_all(MEMBERS)
             .map(|row| Member::from_bytes(row?.1).map_err(|_| undecodable("member")));
         Ok(members.collect::<Result<_, EngineError>>()?)
+    }
+
+    /// Who takes part, as [`Kv::membership`](crate::Kv::membership).
+    pub fn membership(&self) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.snapshot()?.store.get(META, MEMBERSHIP_KEY)?)
     }
 
     fn snapshot(&self) -> Result<Arc<Snapshot<E::View>>, ReadError> {

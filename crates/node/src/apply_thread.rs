@@ -13,9 +13,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use consensus::{CommittedEntry, EntryKind};
-use kv::{Executed, Kv, LeaseChange, Lessor, Outcome};
+use consensus::{CommittedEntry, Entry, EntryKind};
+use kv::{Content, Executed, Kv, LeaseChange, Lessor, Outcome};
 use types::{Epoch, SessionId, Slot, Time, Wire};
 
 use crate::StateEngine;
@@ -50,7 +49,7 @@ pub(crate) struct ApplyThread<P: Driven> {
 #[derive(Default)]
 struct Group {
     first: Slot,
-    entries: Vec<(Epoch, Option<Bytes>)>,
+    entries: Vec<(Epoch, Content)>,
     bytes: u64,
 }
 
@@ -148,8 +147,7 @@ impl<P: Driven> ApplyThread<P> {
         for (entry, slot) in entries.into_iter().zip(first.0..) {
             self.group.bytes += entry.entry.payload.len() as u64;
             if slot >= next.0 {
-                let payload = (entry.entry.kind == EntryKind::Commands).then_some(entry.entry.payload);
-                self.group.entries.push((entry.epoch, payload));
+                self.group.entries.push((entry.epoch, content(entry.entry)));
             }
         }
         Ok(())
@@ -252,5 +250,14 @@ impl<P: Driven> ApplyThread<P> {
 
     fn failed(&self, reason: String) -> NodeError {
         NodeError::State { path: self.path.clone(), reason }
+    }
+}
+
+/// What the state machine makes of an entry.
+fn content(entry: Entry) -> Content {
+    match entry.kind {
+        EntryKind::Noop => Content::Nothing,
+        EntryKind::Commands => Content::Commands(entry.payload),
+        EntryKind::Membership => Content::Membership(entry.payload),
     }
 }

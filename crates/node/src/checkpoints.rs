@@ -264,8 +264,9 @@ impl<P: Driven> Helper<P> {
             return Ok(Request::ChunkLost { transfer });
         };
         let (at, epoch) = writer.at();
+        let membership = crate::stores::membership(writer.membership()?);
         Ok(match writer.chunk(index)? {
-            Some((chunk, last)) => Request::ChunkRead { transfer, at, epoch, index, chunk, last },
+            Some((chunk, last)) => Request::ChunkRead { transfer, at, epoch, membership, index, chunk, last },
             None => Request::ChunkLost { transfer },
         })
     }

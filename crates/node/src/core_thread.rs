@@ -412,6 +412,7 @@ impl<P: Driven> CoreThread<P> {
                     }
                     continue;
                 }
+                Outcome::Done { .. } => continue, // nothing here asks for errands yet
                 Outcome::Refused { ticket, refusal } => (ticket, Some(refusal)),
                 Outcome::Unknown { ticket } => (ticket, None),
             };

@@ -26,7 +26,7 @@ use crate::intake::Intake;
 use crate::mailbox::Mailbox;
 use crate::peers::{Acceptor, Hello, Outbox, Peers};
 use crate::shared::{Clock, Shared};
-use crate::stores::{AnyLog, Stores, recovered};
+use crate::stores::{AnyLog, Stores, membership, recovered};
 
 /// A protocol that the threads of a node can drive.
 pub(crate) trait Driven: Consensus<Message: Send, Meta: Send, Record: Send> + Send + 'static {}
@@ -148,7 +148,10 @@ fn launch<P: Driven>(
 
     let clock = Clock::start();
     let mut out = Out::default();
-    let disk = recovered::<P>(recovery, kv.applied(), &log_path)?;
+    let stored = kv
+        .membership()
+        .map_err(|source| StartError::State { path: state_path.clone(), source: source.into() })?;
+    let disk = recovered::<P>(recovery, kv.applied(), membership(stored), &log_path)?;
     let core = recover(rand::random(), disk, clock.now(), &mut out);
     let shared = Arc::new(Shared::new(id, config.cluster.clone(), clock, engine.clone(), &kv, core.status()));
 

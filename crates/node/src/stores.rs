@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use consensus::{Consensus, Recovered};
+use consensus::{Consensus, Membership, Recovered};
 use kv::Kv;
 use storage::{Disk, Identity, Log, LogOptions, Recovery};
 use types::{Epoch, Slot, SlotState, Wire};
@@ -119,6 +119,7 @@ fn open_log<D: Disk>(
 pub(crate) fn recovered<P: Consensus>(
     recovery: Recovery,
     applied: (Slot, Epoch),
+    membership: Membership,
     path: &str,
 ) -> Result<Recovered<P>, StartError> {
     let refused = |source| StartError::Record { path: path.to_owned(), source };
@@ -129,7 +130,13 @@ pub(crate) fn recovered<P: Consensus>(
         log: log.map_err(refused)?,
         tail_damaged: recovery.tail_damaged,
         applied,
+        membership,
     })
+}
+
+/// What the state keeps about who takes part; nobody if no entry ever said it.
+pub(crate) fn membership(stored: Option<bytes::Bytes>) -> Membership {
+    stored.and_then(|bytes| Membership::from_bytes(bytes).ok()).unwrap_or_default()
 }
 
 fn decode<T: Wire>(state: SlotState<bytes::Bytes>) -> Result<SlotState<T>, types::WireError> {

@@ -171,15 +171,17 @@ pub(crate) fn refuse_read(reply: ReadReply, error: ReadError, peers: &Peers) {
 
 fn propose_error(refusal: Option<Refusal>) -> ProposeError {
     match refusal {
-        Some(Refusal::NoLeader) => ProposeError::NoLeader,
-        Some(Refusal::Busy | Refusal::Unsupported) => ProposeError::Busy,
+        Some(Refusal::NoLeader | Refusal::NotLeader) => ProposeError::NoLeader,
+        Some(Refusal::Busy | Refusal::Unsupported | Refusal::Transferring | Refusal::Change(_)) => {
+            ProposeError::Busy
+        }
         None => ProposeError::Unknown,
     }
 }
 
 fn read_error(refusal: Option<Refusal>) -> ReadError {
     match refusal {
-        Some(Refusal::NoLeader) => ReadError::NoLeader,
-        Some(Refusal::Busy | Refusal::Unsupported) | None => ReadError::TimedOut,
+        Some(Refusal::NoLeader | Refusal::NotLeader) => ReadError::NoLeader,
+        Some(_) | None => ReadError::TimedOut,
     }
 }

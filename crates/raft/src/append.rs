@@ -9,7 +9,9 @@
 //! Only a real difference cuts anything off: an old append that ends below this log's end says nothing about
 //! what comes after it (R7).
 
-use consensus::{Out, WriteSeq};
+use std::collections::VecDeque;
+
+use consensus::{Out, Token, WriteSeq};
 use types::{Command, NodeId, Slot};
 
 use crate::install::Incoming;
@@ -27,13 +29,16 @@ pub(crate) struct Following {
     pub forwards: Vec<Command>,
     /// Reads that wait for the leader's answer.
     pub asking: Asking,
+    /// Changes of membership that wait for the leader's answer, oldest first.
+    pub reconfiguring: VecDeque<(u64, Token)>,
     /// A checkpoint on its way here.
     pub incoming: Option<Incoming>,
 }
 
 impl Following {
     pub fn new(commit: Slot, asking: Asking) -> Following {
-        Following { verified: commit, ack_due: false, forwards: Vec::new(), asking, incoming: None }
+        let (forwards, reconfiguring) = (Vec::new(), VecDeque::new());
+        Following { verified: commit, ack_due: false, forwards, asking, reconfiguring, incoming: None }
     }
 
     /// The leader changed, or there is none.
@@ -41,6 +46,7 @@ impl Following {
         self.ack_due = false;
         self.forwards.clear();
         self.asking.forget();
+        self.reconfiguring.clear();
         // What is being installed cannot be stopped any more; what is only staged can.
         self.incoming.take_if(|incoming| !incoming.is_installing());
     }
@@ -93,6 +99,9 @@ impl Raft {
             assert!(first > self.commit, "cutting off {first:?}, committed up to {:?}", self.commit);
             self.log.truncate_from(first);
             self.writes.truncate_from(first);
+            if !planted!(self, KeepsTruncatedMembership) {
+                self.configurations.truncate_from(first);
+            }
         }
         self.cut_lost_tail();
         for record in records.drain(known..) {
@@ -106,6 +115,9 @@ impl Raft {
             self.wall = self.wall.max(wall);
         }
         let slot = self.log.append(record.clone());
+        if let Some(membership) = record.entry.membership() {
+            self.configurations.append(slot, membership);
+        }
         self.writes.put(slot, record);
     }
 
@@ -119,6 +131,7 @@ impl Raft {
     /// The leader has committed up to `commit`; so has this replica, as far as its log is known to match.
     pub(crate) fn learn_commit(&mut self, commit: Slot) {
         self.commit = self.commit.max(commit.min(self.following.verified));
+        self.configurations.commit(self.commit);
     }
 
     pub(crate) fn on_heartbeat(&mut self, from: NodeId, commit: Slot, round: u64, out: &mut Out<Raft>) {

@@ -7,7 +7,7 @@
 //! ```
 
 use consensus::{CommittedEntry, Event, Out, WriteSeq};
-use types::{Epoch, Slot};
+use types::{Epoch, NodeId, Slot};
 
 use crate::raft::State;
 use crate::{Raft, Record};
@@ -20,14 +20,18 @@ impl Raft {
     /// R4: commits what a majority holds durably, if it is of the leader's own term.
     pub(crate) fn try_commit(&mut self) {
         let State::Leader(leading) = &self.state else { return };
-        let peers = leading.progress.values();
-        let counted = peers.map(|progress| if progress.counts { progress.matched } else { Slot::ZERO });
         let is_unsynced_enough = planted!(self, CountsUnsynced);
         let own = if is_unsynced_enough { self.log.last() } else { self.writes.durable_slot() };
-        let Some(held) = held_by(self.config.majority(), counted.chain([own])) else { return };
+        let held = |node: NodeId| match leading.progress.get(&node) {
+            _ if node == self.config.id => own,
+            Some(progress) if progress.counts => progress.matched,
+            _ => Slot::ZERO,
+        };
+        let Some(held) = self.quorum_value(held) else { return };
         let is_own = self.log.term_at(held) == Some(self.term) || planted!(self, CommitsOldTerms);
         if held > self.commit && is_own {
             self.commit = held;
+            self.configurations.commit(held);
         }
     }
 
@@ -87,35 +91,4 @@ impl Raft {
 
 fn committed_entry(record: Record) -> CommittedEntry {
     CommittedEntry { epoch: Epoch::of(record.term), entry: record.entry }
-}
-
-/// Returns the last slot that at least `majority` of the voters hold, given how far each one's copy goes.
-///
-/// The order of the voters does not matter; `None` if there are fewer than `majority`.
-///
-/// # Source
-/// Raft §5.3 and Figure 2, "Rules for Servers: Leaders".
-pub(crate) fn held_by(majority: usize, copies: impl Iterator<Item = Slot>) -> Option<Slot> {
-    let mut copies: Vec<Slot> = copies.collect();
-    copies.sort_unstable_by(|a, b| b.cmp(a));
-    copies.get(majority.checked_sub(1)?).copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// openraft #1802: a majority is counted over all voters, in whatever order they answered.
-    #[test]
-    fn a_majority_holds_the_middle_copy_whatever_the_order() {
-        let copies = [3, 9, 1, 7, 5];
-        let held = |order: &[usize]| held_by(3, order.iter().map(|at| Slot(copies[*at])));
-        for first in 0..5 {
-            let order: Vec<usize> = (0..5).map(|offset| (first + offset * 2) % 5).collect();
-            assert_eq!(held(&order), Some(Slot(5)), "{order:?}");
-        }
-        assert_eq!(held_by(3, [8, 8, 2, 1].map(Slot).into_iter()), Some(Slot(2)));
-        assert_eq!(held_by(2, [4, 6].map(Slot).into_iter()), Some(Slot(4)));
-        assert_eq!(held_by(2, [4].map(Slot).into_iter()), None);
-    }
 }

@@ -1,8 +1,8 @@
 //! What a replica is told about itself, its group, its time-outs and its windows.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
+use consensus::Membership;
 use types::NodeId;
 
 /// Identity, membership, time-outs and windows of one replica.
@@ -10,8 +10,9 @@ use types::NodeId;
 pub struct Config {
     /// This replica.
     pub id: NodeId,
-    /// Who votes; fixed for the life of the group for now.
-    pub voters: BTreeSet<NodeId>,
+    /// Who takes part in a group that is new, the same at every replica; nobody at a replica that joins a group.
+    /// Whatever the log or the state machine say is later, and counts instead.
+    pub membership: Membership,
     /// How often a leader that has nothing else to say shows that it lives.
     pub heartbeat_interval: Duration,
     /// The least time `T` without a leader before an election; each wait is drawn from `[T, 2T)`.
@@ -39,6 +40,8 @@ pub struct Config {
     pub retained_bytes: u64,
     /// Chunks of a checkpoint under way to one peer.
     pub chunks_inflight_max: u64,
+    /// A learner lacks at most this many entries when it is made a voter.
+    pub promotion_lag_max: u64,
     /// The bug that this replica suffers from.
     #[cfg(feature = "planted")]
     pub planted: Option<crate::Planted>,
@@ -54,7 +57,7 @@ impl Config {
     pub fn new(id: NodeId, voters: impl IntoIterator<Item = NodeId>) -> Config {
         Config {
             id,
-            voters: voters.into_iter().collect(),
+            membership: Membership::of(voters),
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             entry_bytes_max: MIB,
@@ -68,23 +71,9 @@ impl Config {
             retained_entries: 5_000,
             retained_bytes: 64 * MIB,
             chunks_inflight_max: 4,
+            promotion_lag_max: 1_000,
             #[cfg(feature = "planted")]
             planted: None,
         }
-    }
-
-    /// The other voters.
-    pub(crate) fn peers(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.voters.iter().copied().filter(|node| *node != self.id)
-    }
-
-    /// How many voters make a majority.
-    pub(crate) fn majority(&self) -> usize {
-        self.voters.len() / 2 + 1
-    }
-
-    /// Whether this replica votes at all.
-    pub(crate) fn is_voter(&self) -> bool {
-        self.voters.contains(&self.id)
     }
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use consensus::{Entry, EntryKind, Out};
-use types::{NodeId, Now, Slot, Time};
+use types::{NodeId, Now, Slot, Time, Wire};
 
 use crate::raft::{State, dest};
 use crate::replicate::Leading;
@@ -43,7 +43,7 @@ pub(crate) struct Votes {
 impl Raft {
     /// Whether this replica may stand: it votes, and remembers everything that it promised (R9).
     pub(crate) fn may_campaign(&self) -> bool {
-        self.config.is_voter() && self.integrity == Integrity::Intact
+        self.membership().votes(self.config.id) && self.integrity == Integrity::Intact
     }
 
     pub(crate) fn on_timer(&mut self, now: Now, out: &mut Out<Raft>) {
@@ -76,7 +76,7 @@ impl Raft {
             // The terms of pre-votes are only proposed.
             Message::RequestVote { pre: true, .. } | Message::Vote { pre: true, granted: true, .. } => true,
             // R10: whoever hears a leader ignores candidates, so that they cannot disturb it.
-            Message::RequestVote { .. } if self.hears_other_leader(now, from) => false,
+            Message::RequestVote { told: false, .. } if self.hears_other_leader(now, from) => false,
             _ => {
                 let leader = message.is_from_leader().then_some(from);
                 self.follow(now, term, leader, out);
@@ -177,24 +177,28 @@ impl Raft {
     fn ask_for_pre_votes(&mut self, now: Now, out: &mut Out<Raft>) {
         self.follow(now, self.term, None, out);
         self.state = State::PreCandidate(Votes { granted: [self.config.id].into(), ..Votes::default() });
-        self.ask_for_votes(self.term + 1, true, out);
+        self.ask_for_votes(self.term + 1, (true, false), out);
         self.count_votes(now, out);
     }
 
-    fn stand(&mut self, now: Now, out: &mut Out<Raft>) {
+    /// Begins an election; `told` if this term's leader asked for it.
+    pub(crate) fn stand(&mut self, now: Now, told: bool, out: &mut Out<Raft>) {
         self.follow(now, self.term + 1, None, out);
         self.vote = Some(self.config.id);
         self.save_meta();
         self.state = State::Candidate(Votes::default());
-        self.ask_for_votes(self.term, false, out);
+        self.ask_for_votes(self.term, (false, told), out);
     }
 
     /// A pre-vote may leave at once; a real candidate's term and vote for itself must be durable first (R1).
-    fn ask_for_votes(&mut self, term: u64, pre: bool, out: &mut Out<Raft>) {
-        let message =
-            Message::RequestVote { term, pre, last: self.log.last(), last_term: self.log.last_term() };
+    fn ask_for_votes(&mut self, term: u64, (pre, told): (bool, bool), out: &mut Out<Raft>) {
+        let (last, last_term) = (self.log.last(), self.log.last_term());
+        let message = Message::RequestVote { term, pre, told, last, last_term };
         let after = self.writes.gate_meta();
-        if let Some(to) = dest(self.config.peers().collect()) {
+        let (me, membership) = (self.config.id, self.membership());
+        let voters: BTreeSet<NodeId> =
+            membership.voters().chain(membership.outgoing.iter().copied()).collect();
+        if let Some(to) = dest(voters.into_iter().filter(|node| *node != me).collect()) {
             let lane = consensus::Lane::Control;
             out.actions.push(consensus::Action::Send { to, message, after, lane });
         }
@@ -268,11 +272,10 @@ impl Raft {
 
     fn count_votes(&mut self, now: Now, out: &mut Out<Raft>) {
         let (State::PreCandidate(votes) | State::Candidate(votes)) = &self.state else { return };
-        let majority = self.config.majority();
-        let is_won = votes.granted.len() >= majority;
-        let is_lost = votes.refused.len() > self.config.voters.len() - majority;
+        let is_won = self.is_quorum(|node| votes.granted.contains(&node));
+        let is_lost = !self.is_quorum(|node| !votes.refused.contains(&node));
         match self.state {
-            State::PreCandidate(_) if is_won => self.stand(now, out),
+            State::PreCandidate(_) if is_won => self.stand(now, false, out),
             State::Candidate(_) if is_won => self.lead(now),
             _ if is_lost => self.state = State::Follower,
             _ => {}
@@ -284,25 +287,30 @@ impl Raft {
         let leading = Leading::new(&self.config, (self.commit, last), now.mono);
         self.state = State::Leader(Box::new(leading));
         self.leader = Some(self.config.id);
-        // Nothing inherited can be committed by counting (R4): an entry of its own term commits it all.
-        let noop = Entry { kind: EntryKind::Noop, payload: bytes::Bytes::new() };
-        self.append_own(Record { term: self.term, entry: noop });
+        // Nothing inherited can be committed by counting (R4): an entry of its own term commits it all. The first
+        // leader of a group writes down who takes part, so that the log says it from its beginning.
+        let entry = match self.configurations.slot() > Slot::ZERO {
+            true => Entry { kind: EntryKind::Noop, payload: bytes::Bytes::new() },
+            false => Entry { kind: EntryKind::Membership, payload: self.membership().to_bytes() },
+        };
+        self.append_own(Record { term: self.term, entry });
+        self.follow_membership(now);
     }
 
     /// R10: steps down if no quorum answered for an election timeout. Returns whether it still leads.
     pub(crate) fn keep_leading(&mut self, now: Now, out: &mut Out<Raft>) -> bool {
-        let majority = self.config.majority();
+        let (me, timeout) = (self.config.id, self.config.election_timeout);
         let State::Leader(leading) = &mut self.state else { return false };
         if now.mono < leading.check_at {
             return true;
         }
-        let counted = leading.progress.values().filter(|progress| progress.counts);
-        let mut contacts: Vec<Time> = counted.map(|progress| progress.contact).collect();
-        contacts.resize(leading.progress.len(), Time(0));
-        contacts.push(now.mono);
-        contacts.sort_unstable();
-        let quorum_contact = contacts[contacts.len() - majority];
-        leading.check_at = quorum_contact + self.config.election_timeout;
+        let contact = |node: NodeId| match leading.progress.get(&node) {
+            _ if node == me => now.mono,
+            Some(progress) if progress.counts => progress.contact,
+            _ => Time(0),
+        };
+        let quorum_contact = self.configurations.current().quorum_value(contact);
+        leading.check_at = quorum_contact.unwrap_or(now.mono) + timeout;
         if now.mono < leading.check_at {
             return true;
         }

@@ -11,7 +11,7 @@
 
 use bytes::Bytes;
 use consensus::{CheckpointMeta, Event, Out, TransferId, WriteSeq};
-use types::{NodeId, Slot, WallTime};
+use types::{NodeId, WallTime};
 
 use crate::log::Log;
 use crate::{Message, Raft};
@@ -107,23 +107,28 @@ impl Raft {
         let is_it = |it: &mut Incoming| it.transfer == transfer && it.installing;
         let Some(incoming) = self.following.incoming.take_if(is_it) else { return };
         if installed {
-            self.adopt(incoming.meta.at, incoming.meta.epoch.number, incoming.wall);
+            self.adopt(incoming.meta, incoming.wall);
         } else if self.leader == Some(incoming.from) {
             self.acknowledge_chunks(incoming.from, transfer, 0, true, out);
         }
     }
 
-    /// The state machine durably stands at `at`, an entry of `term`.
-    fn adopt(&mut self, at: Slot, term: u64, wall: WallTime) {
+    /// The state machine durably stands at a checkpoint.
+    fn adopt(&mut self, meta: CheckpointMeta, wall: WallTime) {
+        let (at, term) = (meta.at, meta.epoch.number);
         self.wall = self.wall.max(wall);
         if self.log.term_at(at) != Some(term) {
             self.log = Log::new(at, term);
             self.writes.reset_to(at);
+            if !planted!(self, ForgetsCheckpointMembership) {
+                self.configurations.reset(at, meta.membership);
+            }
             self.repair.nothing_to_cut();
             self.following.verified = at;
             self.commit = at;
         }
         self.commit = self.commit.max(at);
+        self.configurations.commit(self.commit);
         self.following.verified = self.following.verified.max(at);
         self.emitted = at;
         self.applied = at;

@@ -19,7 +19,9 @@
 //! - R8  Terms never decrease along a log.
 //! - R9  A replica that lost durable memory takes no part in a quorum that its memory could matter to.
 //! - R10 A leader without a quorum for an election timeout steps down; a follower that hears a leader ignores
-//!   candidates (dissertation §6.2, §4.2.3).
+//!   candidates that it did not send (dissertation §6.2, §4.2.3, §3.10).
+//! - R11 Membership changes one step at a time, and two configurations in a row share a majority: the one in force is the
+//!   latest in the log, committed or not, and no change begins before it is committed (§6).
 //!
 //! One file per story, each reached from `Raft::step`:
 //!
@@ -31,12 +33,14 @@
 //! | `append` | the follower's side |
 //! | `commit` | counting, handing entries to the state machine, compaction |
 //! | `read` | read rounds |
+//! | `configurations`, `reconfigure` | who takes part, and changes of it |
+//! | `handover` | the leader chooses its successor |
 //! | `transfer`, `install` | both sides of a checkpoint on its way to a lagging peer |
 //! | `recovery` | restart, damage and repair |
 //! | `log`, `writes` | the log in memory, the FIFO of durable writes |
 //!
 //! Not here: sockets, disks and clocks (the drivers), sessions and retries (`consensus::Submitter`), what commands
-//! mean (`kv`). Membership change, leadership transfer and lease reads are not there yet.
+//! mean (`kv`). Lease reads are not there yet.
 
 #[macro_use]
 mod planted;
@@ -44,7 +48,9 @@ mod planted;
 mod append;
 mod commit;
 mod config;
+mod configurations;
 mod election;
+mod handover;
 mod install;
 mod invariants;
 mod log;
@@ -53,6 +59,7 @@ mod progress;
 mod propose;
 mod raft;
 mod read;
+mod reconfigure;
 mod record;
 mod recovery;
 mod replicate;

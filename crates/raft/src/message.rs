@@ -8,13 +8,15 @@
 //!              ── Chunk ──▶                  ── ChunkAck ──▶, at the end Appended
 //!   follower   ── Forward ──▶ leader            (no answer: it sees its commands applied)
 //!              ── ReadAsk ──▶                ── ReadAnswer ──▶
+//!              ── ReconfigureAsk ──▶         ── Reconfigured | ReconfigureRefused ──▶
+//!   leader     ── TimeoutNow ──▶ voter          (no answer: it stands for election)
 //!   recovering ── Repair ──▶ leader          ── RepairGoal ──▶
 //! ```
 //!
 //! Any of them may be lost, doubled, reordered, old or senseless.
 
 use bytes::Bytes;
-use consensus::{CheckpointMeta, TransferId};
+use consensus::{Change, ChangeRefusal, CheckpointMeta, EntryKind, Membership, TransferId};
 use types::{Command, Reader, Slot, WallTime, Wire, WireError};
 
 use crate::Record;
@@ -29,6 +31,8 @@ pub enum Message {
         term: u64,
         /// Only asks; nobody's term changes.
         pre: bool,
+        /// The leader itself asked the candidate to stand, so that hearing that leader is no reason to refuse.
+        told: bool,
         /// The last slot of the candidate's log,
         last: Slot,
         /// and its term.
@@ -149,6 +153,32 @@ pub enum Message {
         /// What was staged turned out not to be a whole checkpoint: begin again.
         failed: bool,
     },
+    /// Asks the leader to change the membership.
+    ReconfigureAsk {
+        /// Names the question; never reused by the one who asks.
+        ask: u64,
+        /// What to change, in one step.
+        changes: Vec<Change>,
+    },
+    /// Answers `ReconfigureAsk`: the change is committed.
+    Reconfigured {
+        /// The question.
+        ask: u64,
+        /// The slot of the final configuration.
+        at: Slot,
+    },
+    /// Answers `ReconfigureAsk`: nothing has changed.
+    ReconfigureRefused {
+        /// The question.
+        ask: u64,
+        /// Why.
+        refusal: ChangeRefusal,
+    },
+    /// "Stand for election now": the leader wants the receiver to lead.
+    TimeoutNow {
+        /// The leader's term.
+        term: u64,
+    },
     /// "I lost durable memory; forget what I acknowledged before." See `recovery`.
     Repair {
         /// The follower's term.
@@ -182,15 +212,24 @@ impl Message {
             }
             Rejected { term, .. } | Commit { term, .. } | Heartbeat { term, .. } => Some(*term),
             HeartbeatAck { term, .. } | Chunk { term, .. } | ChunkAck { term, .. } => Some(*term),
-            Repair { term, .. } | RepairGoal { term, .. } => Some(*term),
+            Repair { term, .. } | RepairGoal { term, .. } | TimeoutNow { term } => Some(*term),
             Forward { .. } | ReadAsk { .. } | ReadAnswer { .. } => None,
+            ReconfigureAsk { .. } | Reconfigured { .. } | ReconfigureRefused { .. } => None,
         }
     }
 
     /// Whether only the leader of its term sends this message.
     pub(crate) fn is_from_leader(&self) -> bool {
         use Message::*;
-        matches!(self, Append { .. } | Commit { .. } | Heartbeat { .. } | Chunk { .. } | RepairGoal { .. })
+        matches!(
+            self,
+            Append { .. }
+                | Commit { .. }
+                | Heartbeat { .. }
+                | Chunk { .. }
+                | RepairGoal { .. }
+                | TimeoutNow { .. }
+        )
     }
 
     /// Whether an honest replica could have sent this: numbers in range, terms of entries in order.
@@ -202,13 +241,27 @@ impl Message {
             Message::Rejected { prev, hint, hint_term, .. } => prev.0.max(hint.0).max(*hint_term),
             Message::Commit { commit, .. } | Message::Heartbeat { commit, .. } => commit.0,
             Message::HeartbeatAck { verified, .. } => verified.0,
-            Message::ReadAnswer { at, .. } => at.0,
+            Message::ReadAnswer { at, .. } | Message::Reconfigured { at, .. } => at.0,
             Message::Chunk { meta, index, .. } => meta.at.0.max(meta.epoch.number).max(*index),
             Message::ChunkAck { next, .. } => *next,
             Message::RepairGoal { upto, .. } => upto.0,
             _ => 0,
         };
-        slot_max < NUMBER_MAX && self.term().unwrap_or(0) < NUMBER_MAX && self.entries_are_ordered()
+        let is_in_range = slot_max < NUMBER_MAX && self.term().unwrap_or(0) < NUMBER_MAX;
+        is_in_range && self.entries_are_ordered() && self.configurations_are_whole()
+    }
+
+    /// Every configuration says who votes.
+    fn configurations_are_whole(&self) -> bool {
+        let has_voters = |membership: &Membership| membership.voters().next().is_some();
+        match self {
+            Message::Append { entries, .. } => {
+                let mut told = entries.iter().filter(|record| record.entry.kind == EntryKind::Membership);
+                told.all(|record| record.entry.membership().is_some_and(|membership| has_voters(&membership)))
+            }
+            Message::Chunk { meta, .. } => has_voters(&meta.membership),
+            _ => true,
+        }
     }
 
     /// Raft's terms never decrease along a log, and no entry is newer than its leader.
@@ -242,7 +295,7 @@ macro_rules! wire_variants {
 }
 
 wire_variants! { Message:
-    1 RequestVote { term, pre, last, last_term }
+    1 RequestVote { term, pre, told, last, last_term }
     2 Vote { term, pre, granted }
     3 Append { term, prev, prev_term, commit, entries }
     4 Appended { term, session, matched }
@@ -257,6 +310,10 @@ wire_variants! { Message:
     13 ChunkAck { term, transfer, next, failed }
     14 Repair { term, session, meta_lost }
     15 RepairGoal { term, session, upto }
+    16 ReconfigureAsk { ask, changes }
+    17 Reconfigured { ask, at }
+    18 ReconfigureRefused { ask, refusal }
+    19 TimeoutNow { term }
 }
 
 #[cfg(test)]

@@ -45,6 +45,17 @@ macro_rules! bank {
 bank! {
     /// Entries of earlier terms are committed by counting copies (LogCabin #44, 2013).
     "R1" CommitsOldTerms,
+    /// Voters change in one step, and before an entry of the leader's own term is committed (Ongaro on raft-dev,
+    /// 2015).
+    "R2" SkipsJoint,
+    /// While a configuration is joint, the new majority decides alone (what the two majorities of Raft §6 are for).
+    "R4" CountsNewAlone,
+    /// While a configuration is joint, the old majority decides alone.
+    "R4" CountsOldAlone,
+    /// A follower that takes a checkpoint keeps the configuration that it had (MatrixOne #24966 on Dragonboat).
+    "R18" ForgetsCheckpointMembership,
+    /// A configuration stays in force although its entry was cut off.
+    "R3" KeepsTruncatedMembership,
     /// The vote is not in the durable meta record, so a restart votes again (hotstuff #15; two leaders in a
     /// term as in etcd #7280).
     "R3" ForgetsVote,

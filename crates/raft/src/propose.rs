@@ -59,7 +59,7 @@ impl Raft {
 
     /// Everything proposed since the last flush becomes one entry, or a few if it is much.
     pub(crate) fn append_proposals(&mut self, now: Now) {
-        if self.proposals.is_empty() {
+        if self.proposals.is_empty() || self.is_handing_over() {
             return;
         }
         // A state machine's time never goes back, whatever this node's clock did.

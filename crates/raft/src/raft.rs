@@ -1,13 +1,14 @@
 //! One Raft replica: its state, and which handler takes which input.
 
 use consensus::{
-    Action, Capabilities, Consensus, Dest, Event, FaultModel, Input, Lane, Membership, Out, Protocol,
-    ReadLevel, Recovered, Request, Role, Status, Token, WriteSeq,
+    Action, Capabilities, CheckpointMeta, Consensus, Dest, Event, FaultModel, Input, Lane, Membership, Out,
+    Protocol, ReadLevel, ReconfigureMode, Recovered, Request, Role, Status, Token, WriteSeq,
 };
 use std::hash::Hash;
 use types::{Command, Epoch, Fingerprinter, NodeId, Now, Rng, Slot, Time, WallTime};
 
 use crate::append::Following;
+use crate::configurations::Configurations;
 use crate::election::{Election, Votes};
 use crate::log::Log;
 use crate::recovery::Repair;
@@ -26,6 +27,8 @@ pub struct Raft {
     pub(crate) vote: Option<NodeId>,
     pub(crate) integrity: Integrity,
     pub(crate) log: Log,
+    /// Who takes part, as the log and the state machine say.
+    pub(crate) configurations: Configurations,
     pub(crate) writes: Writes,
 
     // Progress; each at or below the one before it.
@@ -52,6 +55,8 @@ pub struct Raft {
     pub(crate) repair: Repair,
     /// What the driver was last told.
     pub(crate) announced: Option<(Role, u64, Option<NodeId>)>,
+    /// The version of the configuration that the driver was last told.
+    pub(crate) announced_membership: u64,
 
     // Collected for the next flush.
     pub(crate) proposals: Vec<Command>,
@@ -88,12 +93,14 @@ impl Protocol for Raft {
             Input::Durable { upto } => self.on_durable(now, upto, out),
             Input::LogRead { first, records } => self.on_log_read(first, records, out),
             Input::Unreachable { peer } => self.on_unreachable(now, peer),
-            Input::Request(request) => self.on_request(request, out),
+            Input::Request(request) => self.on_request(now, request, out),
         }
         self.announce(out);
     }
 
     fn flush(&mut self, now: Now, out: &mut Out<Raft>) {
+        self.advance_membership(now, out);
+        self.advance_handover(now, out);
         self.append_proposals(now);
         self.start_read_round(out);
         self.try_finish_repair(now);
@@ -102,6 +109,7 @@ impl Protocol for Raft {
         }
         self.send_appends(now, out);
         self.send_commits(out);
+        self.drop_removed(now, out);
         self.send_heartbeats(out);
         self.send_forwards(out);
         self.send_acknowledgement(out);
@@ -132,7 +140,7 @@ impl Consensus for Raft {
     const CAPABILITIES: Capabilities = Capabilities {
         fault: FaultModel::Crash,
         reads: &[ReadLevel::Local, ReadLevel::ReadIndex],
-        reconfigure: &[],
+        reconfigure: &[ReconfigureMode::Joint],
     };
 
     fn status(&self) -> Status {
@@ -146,7 +154,7 @@ impl Consensus for Raft {
             committed: self.commit,
             applied: self.applied,
             checkpoint: self.checkpoint,
-            membership: self.membership(),
+            membership: self.membership().clone(),
         }
     }
 
@@ -156,14 +164,17 @@ impl Consensus for Raft {
 }
 
 impl Raft {
-    fn on_request(&mut self, request: Request, out: &mut Out<Raft>) {
+    fn on_request(&mut self, now: Now, request: Request, out: &mut Out<Raft>) {
         match request {
             Request::Propose { token, commands } => self.on_propose(token, commands, out),
             Request::Read { token, level } => self.on_read(token, level, out),
+            Request::Reconfigure { token, changes } => self.on_reconfigure(now, token, changes, out),
+            Request::TransferLeadership { token, to } => self.on_transfer_leadership(now, token, to, out),
             Request::Applied { upto } => self.on_applied(upto, out),
             Request::CheckpointDurable { at } => self.on_checkpoint_durable(at),
-            Request::ChunkRead { transfer, at, epoch, index, chunk, last } => {
-                self.on_chunk_read(transfer, (at, epoch), (index, chunk, last), out);
+            Request::ChunkRead { transfer, at, epoch, membership, index, chunk, last } => {
+                let meta = CheckpointMeta { at, epoch, membership };
+                self.on_chunk_read(transfer, meta, (index, chunk, last), out);
             }
             Request::ChunkLost { transfer } => self.on_chunk_lost(transfer, out),
             Request::ChunkStaged { transfer, index } => self.on_chunk_staged(transfer, index, out),
@@ -174,8 +185,9 @@ impl Raft {
     }
 
     fn receive(&mut self, now: Now, from: NodeId, message: Message, out: &mut Out<Raft>) {
-        let is_peer = from != self.config.id && self.config.voters.contains(&from);
-        if !is_peer || !message.is_sensible() || !self.enter_term(now, from, &message, out) {
+        // Not only from members: whoever joins knows of none, and a configuration may be older than the sender's.
+        let is_self = from == self.config.id;
+        if is_self || !message.is_sensible() || !self.enter_term(now, from, &message, out) {
             return;
         }
         if message.is_from_leader() && !self.hear_leader(now, from, out) {
@@ -187,7 +199,7 @@ impl Raft {
     /// Takes a message of this replica's own term, or of none.
     fn route(&mut self, now: Now, from: NodeId, message: Message, out: &mut Out<Raft>) {
         match message {
-            Message::RequestVote { term, pre, last, last_term } => {
+            Message::RequestVote { term, pre, last, last_term, .. } => {
                 self.on_request_vote(now, from, (term, pre), (last_term, last), out);
             }
             Message::Vote { term, pre, granted } => self.on_vote(now, from, (term, pre), granted, out),
@@ -214,6 +226,14 @@ impl Raft {
             Message::ChunkAck { transfer, next, failed, .. } => {
                 self.on_chunk_ack(now, from, transfer, (next, failed), out);
             }
+            Message::ReconfigureAsk { ask, changes } => {
+                self.on_reconfigure_ask(now, from, ask, &changes, out);
+            }
+            Message::Reconfigured { ask, at } => self.on_reconfigure_answer(ask, Ok(at), out),
+            Message::ReconfigureRefused { ask, refusal } => {
+                self.on_reconfigure_answer(ask, Err(refusal), out);
+            }
+            Message::TimeoutNow { .. } => self.on_timeout_now(now, out),
             Message::Repair { session, meta_lost, .. } => self.on_repair(now, from, session, meta_lost, out),
             Message::RepairGoal { session, upto, .. } => self.on_repair_goal(session, upto),
         }
@@ -227,6 +247,7 @@ impl Raft {
 
     /// Tells the driver who leads, if that has changed.
     fn announce(&mut self, out: &mut Out<Raft>) {
+        self.announce_membership(out);
         let current = (self.role(), self.term, self.leader);
         if self.announced == Some(current) {
             return;
@@ -234,6 +255,15 @@ impl Raft {
         self.announced = Some(current);
         let (role, term, leader) = current;
         self.emit(Event::Leadership { role, epoch: Epoch::of(term), leader }, WriteSeq::NONE, out);
+    }
+
+    fn announce_membership(&mut self, out: &mut Out<Raft>) {
+        let version = self.configurations.version();
+        if self.announced_membership != version {
+            self.announced_membership = version;
+            let membership = self.membership().clone();
+            self.emit(Event::MembershipChanged { membership }, WriteSeq::NONE, out);
+        }
     }
 
     pub(crate) fn role(&self) -> Role {
@@ -246,8 +276,25 @@ impl Raft {
         }
     }
 
-    pub(crate) fn membership(&self) -> Membership {
-        Membership { voters: self.config.voters.clone() }
+    /// The configuration in force.
+    pub(crate) fn membership(&self) -> &Membership {
+        self.configurations.current()
+    }
+
+    /// The greatest value that a quorum of the configuration in force has reached.
+    pub(crate) fn quorum_value<T: Ord + Copy>(&self, value: impl Fn(NodeId) -> T) -> Option<T> {
+        if planted!(self, CountsNewAlone) {
+            return self.membership().settled().quorum_value(value);
+        }
+        if planted!(self, CountsOldAlone) && self.membership().is_joint() {
+            return Membership::of(self.membership().outgoing.iter().copied()).quorum_value(value);
+        }
+        self.membership().quorum_value(value)
+    }
+
+    /// Whether those of whom `has` is true are a quorum of the configuration in force.
+    pub(crate) fn is_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        self.quorum_value(has).unwrap_or(false)
     }
 
     /// Queues the current term, vote and the like to be written.

@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use consensus::{Dest, Event, Lane, Out, ReadLevel, Refusal, Token, WriteSeq};
 use types::{NodeId, Slot};
 
+use crate::progress::Progress;
 use crate::raft::State;
 use crate::{Message, Raft};
 
@@ -70,6 +71,13 @@ impl Rounds {
 }
 
 impl Asking {
+    /// A number for a question, never used before.
+    pub fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        number
+    }
+
     pub fn new(first: u64) -> Asking {
         Asking { next: first, waiting: Vec::new(), asked: VecDeque::new() }
     }
@@ -132,8 +140,7 @@ impl Raft {
         if asking.waiting.is_empty() {
             return;
         }
-        let ask = asking.next;
-        asking.next = asking.next.wrapping_add(1);
+        let ask = asking.number();
         if asking.asked.len() >= QUESTIONS_MAX {
             asking.asked.pop_front();
         }
@@ -143,14 +150,15 @@ impl Raft {
 
     /// Ends the current round if a majority confirmed it.
     pub(crate) fn answer_reads(&mut self, out: &mut Out<Raft>) {
-        let majority = self.config.majority();
-        let State::Leader(leading) = &mut self.state else { return };
+        let State::Leader(leading) = &self.state else { return };
         let latest = leading.rounds.latest;
+        let has_confirmed = |it: &Progress| it.counts && it.round == latest;
         let confirmed =
-            leading.progress.values().filter(|progress| progress.counts && progress.round == latest);
-        if confirmed.count() + 1 < majority && !planted!(self, ReadsWithoutRound) {
+            |node| node == self.config.id || leading.progress.get(&node).is_some_and(has_confirmed);
+        if !self.is_quorum(confirmed) && !planted!(self, ReadsWithoutRound) {
             return;
         }
+        let Some(leading) = self.leading() else { return };
         let Some(round) = leading.rounds.current.take() else { return };
         for reader in round.readers {
             self.answer_reader(reader, round.at, out);

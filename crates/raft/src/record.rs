@@ -52,7 +52,7 @@ impl Record {
     /// The time on the entry, if it has one. A batch begins with it.
     pub(crate) fn wall(&self) -> Option<WallTime> {
         match self.entry.kind {
-            consensus::EntryKind::Noop => None,
+            consensus::EntryKind::Noop | consensus::EntryKind::Membership => None,
             consensus::EntryKind::Commands => {
                 WallTime::decode(&mut Reader::new(self.entry.payload.clone())).ok()
             }

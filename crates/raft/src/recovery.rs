@@ -17,6 +17,7 @@ use consensus::{Out, Recovered};
 use types::{NodeId, Now, Rng, Slot, SlotState};
 
 use crate::append::Following;
+use crate::configurations::Configurations;
 use crate::election::Election;
 use crate::log::Log;
 use crate::raft::State;
@@ -73,6 +74,7 @@ impl Raft {
     /// Builds a replica from its disk.
     pub(crate) fn restored(config: Config, seed: u64, disk: Recovered<Raft>, now: Now) -> Raft {
         let (applied, epoch) = disk.applied;
+        let settled = Some(disk.membership.clone()).filter(|it| !it.members.is_empty());
         let is_fresh = disk.log.is_empty() && !disk.tail_damaged && applied == Slot::ZERO;
         let meta = trusted_meta(disk.meta.clone(), is_fresh);
         let Salvage { log, lost, fix } = salvage(disk);
@@ -83,6 +85,11 @@ impl Raft {
         let mut rng = Rng::keyed(seed, &identity);
         let session = if integrity == Integrity::Intact { meta.session } else { rng.next_u64() | 1 };
         let asking = Asking::new(rng.next_u64());
+        let settled = match settled {
+            Some(membership) => Configurations::new(applied, membership),
+            None => Configurations::new(Slot::ZERO, config.membership.clone()),
+        };
+        let configurations = with_log(settled, applied, &log);
         let wall = log.latest_wall().max(Some(meta.wall)).unwrap_or_default();
         let mut raft = Raft {
             term: meta.term,
@@ -90,6 +97,7 @@ impl Raft {
             integrity,
             writes: Writes::new(log.last()),
             log,
+            configurations,
             commit: applied,
             emitted: applied,
             applied,
@@ -103,6 +111,7 @@ impl Raft {
             following: Following::new(applied, asking),
             repair: Repair { session, goal: None, cut_due: lost },
             announced: None,
+            announced_membership: 0,
             proposals: Vec::new(),
             proposals_bytes: 0,
             rng,
@@ -122,7 +131,8 @@ impl Raft {
             Fix::Reset => self.writes.reset_to(self.log.base()),
         }
         self.log.evict(self.applied, self.config.cache_bytes_max);
-        if self.config.voters.len() > 1 {
+        let me = self.config.id;
+        if !self.is_quorum(|node| node == me) {
             self.draw_deadline(now);
         }
     }
@@ -201,6 +211,17 @@ impl Raft {
             self.draw_deadline(now);
         }
     }
+}
+
+/// Adds the configurations that the log holds above the state machine's slot.
+fn with_log(mut configurations: Configurations, applied: Slot, log: &Log) -> Configurations {
+    let records = log.read(applied.next(), log.last(), u64::MAX).unwrap_or_default();
+    for (slot, record) in (applied.next().0..).map(Slot).zip(records) {
+        if let Some(membership) = record.entry.membership() {
+            configurations.append(slot, membership);
+        }
+    }
+    configurations
 }
 
 /// The meta record, or `None` if it is lost.

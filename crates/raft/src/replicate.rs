@@ -13,15 +13,17 @@ use std::collections::BTreeMap;
 use consensus::{Action, Lane, Out, WriteSeq};
 use types::{NodeId, Now, Slot, Time};
 
+use crate::handover::Handover;
 use crate::progress::{Flow, Progress};
 use crate::raft::{State, dest};
 use crate::read::Rounds;
+use crate::reconfigure::Asker;
 use crate::{Config, Message, Raft, Record};
 
 /// What a replica knows as the leader of its term.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Leading {
-    /// Every voter but the leader itself.
+    /// Everybody who is sent the log: the members but the leader itself, and for a while those just removed.
     pub progress: BTreeMap<NodeId, Progress>,
     /// The first entry of the leader's own term.
     pub term_start: Slot,
@@ -35,15 +37,21 @@ pub(crate) struct Leading {
     pub heartbeat_due: bool,
     /// When a quorum may have been silent for an election timeout.
     pub check_at: Time,
-    /// Transfers begun in this term.
+    /// Transfers of checkpoints begun in this term.
     pub transfers_begun: u64,
+    /// Who waits for the change of membership under way.
+    pub reconfiguring: Option<Asker>,
+    /// Leadership on its way to somebody else.
+    pub handover: Option<Handover>,
+    /// Somebody may stand at any time, whatever it hears of this leader.
+    pub has_told_another_to_stand: bool,
 }
 
 impl Leading {
     /// A new leader whose log, before anything of its own, is committed up to `commit` and ends at `last`.
     pub fn new(config: &Config, (commit, last): (Slot, Slot), now: Time) -> Leading {
         Leading {
-            progress: config.peers().map(|peer| (peer, Progress::new(last, now))).collect(),
+            progress: BTreeMap::new(),
             term_start: last.next(),
             commit_inherited: commit,
             rounds: Rounds::default(),
@@ -51,12 +59,17 @@ impl Leading {
             heartbeat_due: false,
             check_at: now + config.election_timeout,
             transfers_begun: 0,
+            reconfiguring: None,
+            handover: None,
+            has_told_another_to_stand: false,
         }
     }
 
     /// A leader without peers has nobody to reassure.
     pub fn deadline(&self) -> Option<Time> {
-        (!self.progress.is_empty()).then(|| self.heartbeat_at.min(self.check_at))
+        let until = self.handover.as_ref().map(|handover| handover.until);
+        (!self.progress.is_empty())
+            .then(|| self.heartbeat_at.min(self.check_at).min(until.unwrap_or(Time(u64::MAX))))
     }
 }
 

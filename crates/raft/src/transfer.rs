@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use consensus::{CheckpointMeta, Dest, Event, Lane, Out, TransferId, WriteSeq};
-use types::{Epoch, NodeId, Now, Slot};
+use types::{NodeId, Now, Slot};
 
 use crate::progress::{Flow, Progress};
 use crate::raft::State;
@@ -110,19 +110,18 @@ impl Raft {
     pub(crate) fn on_chunk_read(
         &mut self,
         id: TransferId,
-        (at, epoch): (Slot, Epoch),
+        meta: CheckpointMeta,
         (index, chunk, last): (u64, Bytes, bool),
         out: &mut Out<Raft>,
     ) {
         let Some(peer) = self.peer_of(id) else { return };
         let Some(transfer) = self.transfer(peer, id) else { return };
-        transfer.at = Some(at);
+        transfer.at = Some(meta.at);
         transfer.idle = 0;
         transfer.reading = false;
         if last {
             transfer.count = Some(index + 1);
         }
-        let meta = CheckpointMeta { at, epoch, membership: self.membership() };
         let (term, wall) = (self.term, self.wall);
         let message = Message::Chunk { term, transfer: id, meta, wall, index, chunk, last };
         self.send_now(Dest::Node(peer), message, Lane::Bulk, out);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use consensus::{Recovered, Submitter, SubmitterConfig};
+use consensus::{Membership, Recovered, Submitter, SubmitterConfig};
 use kv::Kv;
 use storage::{Disk, Identity, Log, LogOptions, MemEngine, Recovery, SimDisk};
 use trace::{Details, Kind, Stamp};
@@ -129,7 +129,7 @@ impl<P: Subject> Node<P> {
             log,
             disk: self.disk.clone(),
             engine: self.engine.clone(),
-            recovered: recovered(recovery, kv.applied()),
+            recovered: recovered(recovery, kv.applied(), state_membership(&kv)?),
             kv,
             submitter: self.submitter(shared),
             wall_skew_ms: self.wall_skew_ms,
@@ -237,14 +237,29 @@ fn log_options(options: &Options, shared: &Shared) -> LogOptions {
 }
 
 /// What recovery found, decoded. A record that is intact but cannot be decoded counts as damaged.
-fn recovered<P: Subject>(recovery: Recovery, applied: (Slot, types::Epoch)) -> Recovered<P> {
+fn recovered<P: Subject>(
+    recovery: Recovery,
+    applied: (Slot, types::Epoch),
+    membership: Membership,
+) -> Recovered<P> {
     Recovered {
         meta: decoded(recovery.meta),
         first: recovery.first,
         log: recovery.records.into_iter().map(decoded).collect(),
         tail_damaged: recovery.tail_damaged,
         applied,
+        membership,
     }
+}
+
+fn state_membership(kv: &Kv<MemEngine>) -> Result<Membership, Stop> {
+    let stored = kv.membership().map_err(|error| Stop::broken("the state opens", error.to_string()))?;
+    Ok(membership(stored))
+}
+
+/// What a state machine keeps about who takes part; nobody if no entry ever said it.
+pub(crate) fn membership(stored: Option<bytes::Bytes>) -> Membership {
+    stored.and_then(|bytes| Membership::from_bytes(bytes).ok()).unwrap_or_default()
 }
 
 fn decoded<T: Wire>(state: SlotState<bytes::Bytes>) -> SlotState<T> {

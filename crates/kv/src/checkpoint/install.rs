@@ -5,7 +5,7 @@ use storage::{Engine, EngineError, WriteBatch};
 use types::{Epoch, Slot, Wire};
 
 use super::{CheckpointError, CheckpointSummary, ChunkVerifier, Row};
-use crate::layout::{META, META_KEY};
+use crate::layout::{MEMBERSHIP_KEY, META, META_KEY};
 use crate::meta::Meta;
 
 /// Why a checkpoint was not installed.
@@ -46,7 +46,7 @@ pub(crate) fn replace(
     for_each_chunk(read, |rows| {
         let mut batch = WriteBatch::default();
         for (space, key, value) in rows {
-            if space == META {
+            if space == META && key == META_KEY {
                 // Kept until everything else is durable: it says that the state is complete.
                 meta = Some(value);
             } else {
@@ -57,12 +57,20 @@ pub(crate) fn replace(
     })?;
     engine.persist()?;
     let meta = meta.expect("a verified checkpoint begins with its meta record");
-    write_meta(engine, own(meta))
+    let mut batch = WriteBatch::default();
+    batch.put(META, Bytes::from_static(META_KEY), own(meta));
+    engine.write(batch)?;
+    Ok(engine.persist()?)
 }
 
 /// Marks the engine, durably, as waiting for a checkpoint, and empties it of all but that mark.
 pub(crate) fn start_over(engine: &impl Engine) -> Result<(), EngineError> {
-    write_meta::<EngineError>(engine, Meta::incomplete().to_bytes())?;
+    let mut batch = WriteBatch::default();
+    batch.put(META, Bytes::from_static(META_KEY), Meta::incomplete().to_bytes());
+    // `clear` spares this space.
+    batch.remove(META, Bytes::from_static(MEMBERSHIP_KEY));
+    engine.write(batch)?;
+    engine.persist()?;
     engine.clear()
 }
 
@@ -74,13 +82,6 @@ impl InstallError {
             other => other,
         }
     }
-}
-
-fn write_meta<F: From<EngineError>>(engine: &impl Engine, meta: Bytes) -> Result<(), F> {
-    let mut batch = WriteBatch::default();
-    batch.put(META, Bytes::from_static(META_KEY), meta);
-    engine.write(batch)?;
-    Ok(engine.persist()?)
 }
 
 fn for_each_chunk(

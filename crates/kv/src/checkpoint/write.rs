@@ -5,6 +5,7 @@ use storage::{EngineError, Space, View};
 use types::{Epoch, Slot, Wire};
 
 use super::{FORMAT, MAGIC, Row, Tally, rows_after};
+use crate::layout::{MEMBERSHIP_KEY, META};
 use crate::meta::Meta;
 
 /// A chunk ends with the record that reaches this many bytes; one longer record makes it longer.
@@ -39,6 +40,14 @@ impl<V: View> CheckpointWriter<V> {
     /// The last slot whose effect the checkpoint holds, and the epoch of that slot's entry.
     pub fn at(&self) -> (Slot, Epoch) {
         self.at
+    }
+
+    /// Who takes part at that slot, as [`Kv::membership`](crate::Kv::membership).
+    ///
+    /// # Errors
+    /// [`EngineError`] if the state cannot be read.
+    pub fn membership(&self) -> Result<Option<Bytes>, EngineError> {
+        self.view.get(META, MEMBERSHIP_KEY)
     }
 
     /// Returns chunk `index` and whether it is the last. The first time chunks must be asked for in order;

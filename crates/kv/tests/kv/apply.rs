@@ -10,7 +10,7 @@ use crate::harness::*;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
-type Entry = (Epoch, Option<Bytes>);
+type Entry = (Epoch, Content);
 
 fn body(key: &str) -> Bytes {
     Command::Put(put(key, "v")).to_bytes()
@@ -79,8 +79,8 @@ fn sessions_expire_by_the_highest_time_on_any_entry() {
 #[test]
 fn entries_that_are_no_batch_and_no_ops_change_nothing_but_the_slot() {
     let mut kv = open(&MemEngine::default());
-    let garbage = Some(Bytes::from_static(b"garbage"));
-    let output = kv.apply(Slot(1), &[(Epoch::of(1), None), (Epoch::of(2), garbage)]).unwrap();
+    let garbage = Content::Commands(Bytes::from_static(b"garbage"));
+    let output = kv.apply(Slot(1), &[(Epoch::of(1), Content::Nothing), (Epoch::of(2), garbage)]).unwrap();
     assert_eq!(output, ApplyOutput { undecodable: vec![Slot(2)], ..ApplyOutput::default() });
     assert_eq!((kv.applied(), kv.revision()), ((Slot(2), Epoch::of(2)), 1));
 }
@@ -89,7 +89,7 @@ fn entries_that_are_no_batch_and_no_ops_change_nothing_but_the_slot() {
 #[should_panic(expected = "without gaps")]
 fn a_gap_between_slots_is_our_own_bug() {
     let mut kv = open(&MemEngine::default());
-    drop(kv.apply(Slot(2), &[(Epoch::of(1), None)]));
+    drop(kv.apply(Slot(2), &[(Epoch::of(1), Content::Nothing)]));
 }
 
 /// A random log: several sessions, retries, time that jumps, garbage and no-ops.
@@ -116,9 +116,9 @@ fn random_log(seed: u64, entries: usize) -> Vec<Entry> {
             revision += 1;
         }
         log.push(match generator.rng.below(15) {
-            0 => (Epoch::of(3), None),
-            1 => (Epoch::of(3), Some(Bytes::from_static(b"no batch"))),
-            _ => (Epoch::of(3), Some(Batch { wall: WallTime(wall), commands }.to_bytes())),
+            0 => (Epoch::of(3), Content::Nothing),
+            1 => (Epoch::of(3), Content::Commands(Bytes::from_static(b"no batch"))),
+            _ => (Epoch::of(3), Content::Commands(Batch { wall: WallTime(wall), commands }.to_bytes())),
         });
         revision = revision.min(60);
     }
@@ -244,4 +244,25 @@ fn what_a_group_did_is_told_in_order() {
     assert_eq!(revisions, [2, 3]);
     let slots: Vec<_> = output.executed.iter().map(|executed| (executed.slot.0, executed.number)).collect();
     assert_eq!(slots, [(1, 0), (2, 1), (3, 2), (4, 3), (5, 4), (6, 5), (7, 6)]);
+}
+
+/// Who takes part is part of the state: kept through a restart, sent with a checkpoint, and in the digest.
+#[test]
+fn the_membership_is_kept_and_travels_with_the_state() {
+    let engine = MemEngine::default();
+    let mut kv = open(&engine);
+    assert_eq!(kv.membership().unwrap(), None);
+    let membership = Bytes::from_static(b"who takes part");
+    let bare = kv.apply(Slot(1), &[(Epoch::of(1), Content::Nothing)]).map(|_| kv.digest().unwrap()).unwrap();
+    let output = kv.apply(Slot(2), &[(Epoch::of(1), Content::Membership(membership.clone()))]).unwrap();
+    assert!(output.members_changed);
+    assert_ne!(kv.digest().unwrap(), bare);
+    assert_eq!(open(&engine).membership().unwrap(), Some(membership.clone()));
+    let mut writer = kv.checkpoint().unwrap();
+    assert_eq!(writer.membership().unwrap(), Some(membership.clone()));
+    let (chunk, last) = writer.chunk(0).unwrap().unwrap();
+    assert!(last);
+    let mut other = open(&MemEngine::default());
+    other.install(kv.applied(), |index| (index == 0).then(|| chunk.clone())).unwrap();
+    assert_eq!(other.membership().unwrap(), Some(membership));
 }

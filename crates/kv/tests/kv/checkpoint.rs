@@ -75,7 +75,7 @@ fn a_checkpoint_makes_an_equal_store() {
     let mut store = store;
     for kv in [&mut store.kv, &mut other.kv] {
         let retry = entry(SESSION, 1, 0, Bytes::from_static(b"any"));
-        let output = kv.apply(next, &[retry, (Epoch::of(2), None)]).unwrap();
+        let output = kv.apply(next, &[retry, (Epoch::of(2), Content::Nothing)]).unwrap();
         assert_eq!(output.executed[0].outcome, Outcome::Duplicate);
     }
     assert_eq!(other.kv.digest().unwrap(), store.kv.digest().unwrap());

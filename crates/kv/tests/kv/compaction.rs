@@ -129,6 +129,6 @@ fn a_restart_goes_on_with_the_removal() {
     let mut reopened = open(&store.engine);
     assert_eq!(reopened.applied(), store.kv.applied());
     let next: Slot = reopened.applied().0.next();
-    reopened.apply(next, &vec![(Epoch::of(1), None); 30]).unwrap();
+    reopened.apply(next, &vec![(Epoch::of(1), Content::Nothing); 30]).unwrap();
     assert_eq!(rows(&store.engine)[2..4], [0, 1]);
 }

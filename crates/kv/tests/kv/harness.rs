@@ -19,9 +19,9 @@ pub struct Harness {
 }
 
 /// A session's command number, encoded as a log entry of its own.
-pub fn entry(session: SessionId, number: u64, wall_ms: i64, body: Bytes) -> (Epoch, Option<Bytes>) {
+pub fn entry(session: SessionId, number: u64, wall_ms: i64, body: Bytes) -> (Epoch, Content) {
     let command = types::Command { session, number, acked_below: 1, body };
-    (Epoch::of(1), Some(Batch { wall: WallTime(wall_ms), commands: vec![command] }.to_bytes()))
+    (Epoch::of(1), Content::Commands(Batch { wall: WallTime(wall_ms), commands: vec![command] }.to_bytes()))
 }
 
 pub fn open(engine: &MemEngine) -> Kv<MemEngine> {
@@ -95,7 +95,7 @@ impl Harness {
     /// Applies entries that change nothing, until removal after a compaction is done.
     pub fn idle(&mut self, entries: usize) {
         let next = self.kv.applied().0.next();
-        self.kv.apply(next, &vec![(Epoch::of(1), None); entries]).unwrap();
+        self.kv.apply(next, &vec![(Epoch::of(1), Content::Nothing); entries]).unwrap();
     }
 
     pub fn range(&self, request: RangeRequest) -> Result<RangeResponse, KvError> {

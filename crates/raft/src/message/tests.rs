@@ -11,11 +11,11 @@ fn one_of_each() -> Vec<Message> {
     let (term, session, round) = (7, 8, 9);
     let command =
         Command { session: SessionId(1), number: 2, acked_below: 1, body: Bytes::from_static(b"body") };
-    let voters = [NodeId(1), NodeId(2)].into();
-    let meta = CheckpointMeta { at: Slot(3), epoch: Epoch::of(2), membership: Membership { voters } };
+    let membership = Membership::of([NodeId(1), NodeId(2)]);
+    let meta = CheckpointMeta { at: Slot(3), epoch: Epoch::of(2), membership };
     let (transfer, wall, chunk) = (TransferId(4), WallTime(-5), Bytes::from_static(b"chunk"));
     vec![
-        Message::RequestVote { term, pre: true, last: Slot(3), last_term: 2 },
+        Message::RequestVote { term, pre: true, told: false, last: Slot(3), last_term: 2 },
         Message::Vote { term, pre: false, granted: true },
         Message::Append {
             term,
@@ -36,6 +36,10 @@ fn one_of_each() -> Vec<Message> {
         Message::ChunkAck { term, transfer, next: 6, failed: true },
         Message::Repair { term, session, meta_lost: true },
         Message::RepairGoal { term, session, upto: Slot(3) },
+        Message::ReconfigureAsk { ask: 5, changes: vec![Change::Remove { node: NodeId(2) }] },
+        Message::Reconfigured { ask: 5, at: Slot(3) },
+        Message::ReconfigureRefused { ask: 5, refusal: ChangeRefusal::LastVoter },
+        Message::TimeoutNow { term },
     ]
 }
 
@@ -64,7 +68,7 @@ fn the_wire_form_is_fixed() {
     let words = [1u64, 2, 3].into_iter().flat_map(u64::to_le_bytes);
     assert_eq!(message.to_bytes().to_vec(), std::iter::once(4).chain(words).collect::<Vec<u8>>());
     let tags: Vec<u8> = one_of_each().iter().map(|message| message.to_bytes()[0]).collect();
-    assert_eq!(tags, (1..=15).collect::<Vec<u8>>());
+    assert_eq!(tags, (1..=19).collect::<Vec<u8>>());
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use consensus::Role;
+use bytes::Bytes;
+use consensus::{Change, Role};
 
 use super::machine::n;
 use super::world::World;
@@ -263,6 +264,91 @@ story! {
         world.restart(2);
         world.heal();
         world.run_for(Duration::from_secs(10));
+        world
+    }
+}
+
+/// A led group of 1, 2 and 3 that is about to be replaced by `voters`: the joint configuration is in the leader's log.
+fn replacement(plant: &dyn Fn(&mut Config), reaches: &[u64], voters: [u64; 3]) -> World {
+    let mut world = World::with_spares(3, 2, plant);
+    world.elect(1);
+    let add = |node| Change::AddLearner { node: n(node), context: Bytes::new() };
+    world.reconfigure(1, &[add(4), add(5)]);
+    world.run_for(Duration::from_secs(1));
+    for node in (2..=5).filter(|node| !reaches.contains(node)) {
+        world.isolate(node);
+    }
+    let promote = voters.iter().filter(|node| **node > 3).map(|node| Change::Promote { node: n(*node) });
+    let remove = (1..=3).filter(|node| !voters.contains(node)).map(|node| Change::Remove { node: n(node) });
+    world.reconfigure(1, &promote.chain(remove).collect::<Vec<_>>());
+    world
+}
+
+story! {
+    /// 1 is joined by 4 and 5, while 2 and 3 know nothing of it: they are the old majority, and choose again.
+    the_new_majority_does_not_decide_alone, CountsNewAlone, |plant| {
+        let mut world = replacement(plant, &[4, 5], [1, 4, 5]);
+        world.deliver_all();
+        world.propose(1, "by the new ones");
+        world.deliver_all();
+        world.heal();
+        world.isolate(1);
+        world.isolate(4);
+        world.isolate(5);
+        world.elect(2);
+        world.propose(2, "by the old ones");
+        world.deliver_all();
+        world
+    }
+}
+
+story! {
+    /// 1 and 2 settle on a joint configuration, 1 goes on with 4 and 5; but 2 and 3 are an old majority.
+    the_old_majority_does_not_decide_alone, CountsOldAlone, |plant| {
+        let mut world = replacement(plant, &[2], [3, 4, 5]);
+        while let Some(next) = world.bag.pop_front() {
+            let is_further = next.to == n(2) && world.raft(2).membership().is_joint();
+            if !is_further {
+                world.deliver(next);
+            }
+        }
+        world.heal();
+        world.isolate(2);
+        world.isolate(3);
+        world.run_for(Duration::from_millis(300));
+        world.heal();
+        world.isolate(1);
+        world.isolate(4);
+        world.isolate(5);
+        world.elect(2);
+        world.propose(2, "by the old ones");
+        world.deliver_all();
+        world
+    }
+}
+
+story! {
+    /// 1 makes 5 a voter and is cut off; 2 leads and removes 1 before it has committed anything of its own. One step
+    /// each: {2, 3} decides for 2, {1, 4, 5} for 1.
+    two_single_steps_from_one_configuration, SkipsJoint, |plant| {
+        let mut world = World::with_spares(4, 1, plant);
+        world.elect(1);
+        world.reconfigure(1, &[Change::AddLearner { node: n(5), context: Bytes::new() }]);
+        world.run_for(Duration::from_secs(1));
+        world.isolate(1);
+        world.reconfigure(1, &[Change::Promote { node: n(5) }]);
+        world.elect_silently(2);
+        world.take(|it| it.to != n(3));
+        world.isolate(4);
+        world.isolate(5);
+        world.reconfigure(2, &[Change::Remove { node: n(1) }]);
+        world.deliver_all();
+        world.heal();
+        world.isolate(2);
+        world.isolate(3);
+        world.elect(1);
+        world.propose(1, "by the others");
+        world.deliver_all();
         world
     }
 }

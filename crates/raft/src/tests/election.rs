@@ -71,7 +71,7 @@ fn a_node_that_was_cut_off_does_not_disturb() {
 fn a_follower_that_hears_its_leader_ignores_candidates() {
     let mut world = World::new(3);
     world.elect(1);
-    let vote = Message::RequestVote { term: 9, pre: false, last: Slot(99), last_term: 8 };
+    let vote = Message::RequestVote { term: 9, pre: false, told: false, last: Slot(99), last_term: 8 };
     for node in [1, 2] {
         world.step(node, Input::Recv { from: n(3), message: vote.clone() });
         assert_eq!(term(&world, node), 1);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use consensus::{
-    CommittedEntry, Dest, Entry, Event, GateQueue, Input, Out, Protocol, Recovered, Request, StoreOp,
-    TransferId, WriteSeq,
+    CommittedEntry, Dest, Entry, Event, GateQueue, Input, Membership, Out, Protocol, Recovered, Request,
+    StoreOp, TransferId, WriteSeq,
 };
 use types::{Epoch, NodeId, Now, Slot, SlotState, Wire};
 
@@ -193,6 +193,7 @@ impl Machine {
                 Request::CheckpointInstalled { transfer, installed }
             }
             Event::ReadReady { .. } | Event::Refused { .. } | Event::Leadership { .. } => return Vec::new(),
+            Event::Reconfigured { .. } | Event::MembershipChanged { .. } => return Vec::new(),
         };
         vec![Input::Request(request)]
     }
@@ -213,12 +214,18 @@ impl Machine {
         let end = (start + CHUNK_ENTRIES).min(snapshot.len());
         let chunk = encode(&snapshot[start..end]);
         let last = end == snapshot.len();
-        Request::ChunkRead { transfer, at, epoch, index, chunk, last }
+        let membership = membership(&snapshot[..]);
+        Request::ChunkRead { transfer, at, epoch, membership, index, chunk, last }
     }
 }
 
 fn standing(state: &[CommittedEntry]) -> (Slot, Epoch) {
     (Slot(state.len() as u64), state.last().map_or(Epoch::default(), |entry| entry.epoch))
+}
+
+/// Who takes part, as the applied entries say.
+fn membership(state: &[CommittedEntry]) -> Membership {
+    state.iter().rev().find_map(|it| it.entry.membership()).unwrap_or_default()
 }
 
 pub fn encode(entries: &[CommittedEntry]) -> Bytes {
@@ -242,6 +249,7 @@ fn found(disk: &Disk, state: &[CommittedEntry]) -> Recovered<Raft> {
         log: slots.map(|slot| disk.log.get(&slot).cloned().unwrap_or(SlotState::Missing)).collect(),
         tail_damaged: disk.tail_damaged,
         applied: standing(state),
+        membership: membership(state),
     }
 }
 

@@ -4,6 +4,7 @@ mod bank;
 mod checkpoints;
 mod election;
 mod machine;
+mod membership;
 mod recovery;
 mod replication;
 mod requests;

@@ -270,7 +270,7 @@ fn senseless(rng: &mut Rng) -> Message {
         membership: Default::default(),
     };
     match which % 7 + index % 8 {
-        0 => Message::RequestVote { term, pre, last: slot, last_term: prev_term },
+        0 => Message::RequestVote { term, pre, told: false, last: slot, last_term: prev_term },
         1 => Message::Vote { term, pre, granted: !pre },
         2 => Message::Appended { term, session, matched: slot },
         3 => Message::Rejected { term, session, prev: slot, hint: commit, hint_term: prev_term },

@@ -141,7 +141,7 @@ fn bugs_are_caught_in_the_weather() {
         DamageIsTruncation,
     ];
     for bug in bugs {
-        let mut results = (0..300).map(|seed| weather(seed, |config| config.planted = Some(bug)));
-        assert!(results.any(|result| result.is_err()), "{bug:?} went unnoticed by 300 seeds");
+        let mut results = (0..1_000).map(|seed| weather(seed, |config| config.planted = Some(bug)));
+        assert!(results.any(|result| result.is_err()), "{bug:?} went unnoticed by 1,000 seeds");
     }
 }

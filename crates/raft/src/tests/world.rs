@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
-    Action, CommittedEntry, Consensus, Entry, EntryKind, Event, Input, Out, Protocol, ReadLevel, Request,
-    Role, Token,
+    Action, Change, CommittedEntry, Consensus, Entry, EntryKind, Event, Input, Out, Protocol, ReadLevel,
+    Request, Role, Token,
 };
 use types::{Batch, Command, NodeId, Now, Rng, SessionId, Slot, SlotState, Time, WallTime, Wire};
 
@@ -46,6 +46,11 @@ impl World {
     }
 
     pub fn with(nodes: u64, adjust: impl Fn(&mut Config)) -> World {
+        World::with_spares(nodes, 0, adjust)
+    }
+
+    /// `nodes` voters, and `spares` that are no members yet.
+    pub fn with_spares(nodes: u64, spares: u64, adjust: impl Fn(&mut Config)) -> World {
         let mut world = World {
             machines: BTreeMap::new(),
             bag: VecDeque::new(),
@@ -59,8 +64,9 @@ impl World {
             floors: BTreeMap::new(),
             violation: None,
         };
-        for number in 1..=nodes {
-            let mut config = Config::new(n(number), (1..=nodes).map(NodeId));
+        for number in 1..=nodes + spares {
+            let voters = if number <= nodes { nodes } else { 0 };
+            let mut config = Config::new(n(number), (1..=voters).map(NodeId));
             adjust(&mut config);
             let mut out = Out::default();
             let machine = Machine::new(config, world.clock(), &mut out);
@@ -136,6 +142,27 @@ impl World {
         token
     }
 
+    /// Asks `id` to change the membership.
+    pub fn reconfigure(&mut self, id: u64, changes: &[Change]) -> Token {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        self.request(id, Request::Reconfigure { token, changes: changes.to_vec() });
+        token
+    }
+
+    /// Asks `id` to let somebody else lead.
+    pub fn transfer(&mut self, id: u64, to: Option<u64>) -> Token {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        self.request(id, Request::TransferLeadership { token, to: to.map(n) });
+        token
+    }
+
+    /// Who votes, as `id` sees it.
+    pub fn voters(&self, id: u64) -> Vec<u64> {
+        self.raft(id).membership().voters().map(|node| node.0).collect()
+    }
+
     pub fn timer(&mut self, id: u64) {
         self.step(id, Input::Timer);
     }
@@ -192,7 +219,9 @@ impl World {
     pub fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         self.deliver_all();
-        while let Some((at, id)) = self.next_deadline().filter(|(at, _)| *at <= end) {
+        while let Some((at, id)) =
+            self.next_deadline().filter(|(at, _)| *at <= end && self.violation.is_none())
+        {
             self.now = self.now.max(at);
             self.timer(id.0);
             self.deliver_all();
@@ -222,11 +251,11 @@ impl World {
     // ---- network
 
     pub fn deliver_all(&mut self) {
-        for _ in 0..100_000 {
-            let Some(envelope) = self.bag.pop_front() else { return };
+        for _ in 0..20_000 {
+            let Some(envelope) = self.bag.pop_front().filter(|_| self.violation.is_none()) else { return };
             self.deliver(envelope);
         }
-        panic!("messages never end");
+        self.violation.get_or_insert("messages never end".to_owned());
     }
 
     pub fn deliver(&mut self, envelope: Envelope) {
@@ -401,6 +430,7 @@ impl World {
     pub fn answer(&self, id: u64, wanted: Token) -> Option<&Event> {
         self.machines[&n(id)].events.iter().find(|event| match event {
             Event::ReadReady { token, .. } | Event::Refused { token, .. } => *token == wanted,
+            Event::Reconfigured { token, .. } => *token == wanted,
             _ => false,
         })
     }

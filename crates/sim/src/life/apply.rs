@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use checker::Outcome;
 use consensus::{CheckpointMeta, CommittedEntry, EntryKind, Event, Request, TransferId};
-use kv::{Executed, InstallError};
+use kv::{Content, Executed, InstallError};
 use storage::Engine;
 use trace::Details;
 use types::{Epoch, Slot};
@@ -55,6 +55,7 @@ impl<P: Subject> Life<P> {
                 Ok(())
             }
             Event::ReadReady { .. } | Event::Refused { .. } | Event::Leadership { .. } => Ok(()),
+            Event::Reconfigured { .. } | Event::MembershipChanged { .. } => Ok(()),
         }
     }
 
@@ -108,7 +109,7 @@ impl<P: Subject> Life<P> {
         self.crash_point(CrashPoint::Apply)?;
         let to_compare = COMPARE_EVERY - first.prev().0 % COMPARE_EVERY;
         let count = shared.setup.tuning.apply_entries.min(to_compare).min(entries.len() as u64);
-        let group: Vec<(Epoch, Option<Bytes>)> = entries.drain(..count as usize).map(payload).collect();
+        let group: Vec<(Epoch, Content)> = entries.drain(..count as usize).map(content).collect();
         if !entries.is_empty() {
             self.jobs.push_front(Job::Entries { first: first.plus(count), entries });
         }
@@ -217,7 +218,9 @@ impl<P: Subject> Life<P> {
         let answer = match (chunk, self.transfers.get(&transfer)) {
             (Some((chunk, last)), Some(writer)) => {
                 let (at, epoch) = writer.at();
-                Request::ChunkRead { transfer, at, epoch, index, chunk, last }
+                let membership = writer.membership().map_err(|_| Stop::Crash("failed checkpoint"))?;
+                let membership = crate::node::membership(membership);
+                Request::ChunkRead { transfer, at, epoch, membership, index, chunk, last }
             }
             _ => Request::ChunkLost { transfer },
         };
@@ -272,10 +275,12 @@ impl<P: Subject> Life<P> {
     }
 }
 
-fn payload(committed: CommittedEntry) -> (Epoch, Option<Bytes>) {
-    let payload = match committed.entry.kind {
-        EntryKind::Noop => None,
-        EntryKind::Commands => Some(committed.entry.payload),
+fn content(committed: CommittedEntry) -> (Epoch, Content) {
+    let payload = committed.entry.payload;
+    let content = match committed.entry.kind {
+        EntryKind::Noop => Content::Nothing,
+        EntryKind::Commands => Content::Commands(payload),
+        EntryKind::Membership => Content::Membership(payload),
     };
-    (committed.epoch, payload)
+    (committed.epoch, content)
 }

@@ -47,6 +47,7 @@ impl<P: Subject> Life<P> {
                     let Some(op) = self.tickets.remove(&ticket) else { continue };
                     self.reads.push((at, op));
                 }
+                Attempt::Done { .. } => {}
                 Attempt::Refused { ticket, .. } => self.end(ticket, Outcome::Refused, shared),
                 Attempt::Unknown { ticket } => self.end(ticket, Outcome::Unknown, shared),
             }

@@ -1,0 +1,109 @@
+//! Leadership transfer: the leader chooses who leads next.
+//!
+//! ```text
+//!   TransferLeadership ──▶ no new proposals ──▶ target holds the whole log ──TimeoutNow──▶ it stands at once
+//!                                 └── not within an election timeout: go on as before
+//! ```
+//!
+//! The target's request for votes says that its leader sent it, so that voters who hear that leader answer it all the
+//! same. A `TimeoutNow` may arrive at any later time; hence a leader that has sent one counts on no lease for the rest of
+//! its term.
+//!
+//! # Source
+//! Ongaro's dissertation §3.10.
+
+use consensus::{Dest, Lane, Out, Refusal, Token};
+use types::{NodeId, Now, Slot, Time};
+
+use crate::progress::Progress;
+use crate::raft::State;
+use crate::{Message, Raft};
+
+/// Leadership on its way to a voter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Handover {
+    to: NodeId,
+    /// Go on leading if it has not happened by then.
+    pub until: Time,
+    /// `TimeoutNow` has left.
+    sent: bool,
+}
+
+impl Raft {
+    pub(crate) fn on_transfer_leadership(
+        &mut self,
+        now: Now,
+        token: Token,
+        to: Option<NodeId>,
+        out: &mut Out<Raft>,
+    ) {
+        let to = to.or_else(|| self.furthest_voter(now));
+        let refusal = match (&self.state, to) {
+            (State::Leader(leading), _) if leading.handover.is_some() => Refusal::Transferring,
+            (State::Leader(_), Some(to)) if to == self.config.id => return,
+            (State::Leader(_), Some(to)) if self.may_lead(now, to) => return self.hand_over(now, to),
+            (State::Leader(_), _) => Refusal::NoLeader,
+            _ => Refusal::NotLeader,
+        };
+        self.refuse(token, refusal, out);
+    }
+
+    fn hand_over(&mut self, now: Now, to: NodeId) {
+        let until = now.mono + self.config.election_timeout;
+        if let Some(leading) = self.leading() {
+            leading.handover = Some(Handover { to, until, sent: false });
+        }
+    }
+
+    /// A voter that answers.
+    fn may_lead(&self, now: Now, node: NodeId) -> bool {
+        let State::Leader(leading) = &self.state else { return false };
+        let is_alive = |it: &Progress| it.counts && now.mono.since(it.contact) < self.config.election_timeout;
+        let is_voter = self.membership().voters().any(|voter| voter == node);
+        is_voter && leading.progress.get(&node).is_some_and(is_alive)
+    }
+
+    /// The voter, other than this one, that could take over soonest.
+    fn furthest_voter(&self, now: Now) -> Option<NodeId> {
+        let State::Leader(leading) = &self.state else { return None };
+        let matched = |node: &NodeId| leading.progress.get(node).map_or(Slot::ZERO, |it| it.matched);
+        self.membership().voters().filter(|node| self.may_lead(now, *node)).max_by_key(matched)
+    }
+
+    /// Tells the target to stand as soon as it holds everything; gives up when it takes too long.
+    pub(crate) fn advance_handover(&mut self, now: Now, out: &mut Out<Raft>) {
+        let last = self.log.last();
+        let Some(leading) = self.leading() else { return };
+        let Some(handover) = &mut leading.handover else { return };
+        let matched = leading.progress.get(&handover.to).map_or(Slot::ZERO, |it| it.matched);
+        if now.mono >= handover.until {
+            leading.handover = None;
+        } else if matched == last && !handover.sent {
+            handover.sent = true;
+            leading.has_told_another_to_stand = true;
+            let to = Dest::Node(handover.to);
+            self.send_now(to, Message::TimeoutNow { term: self.term }, Lane::Control, out);
+        }
+    }
+
+    /// The leader is not in the configuration that it has just committed: it makes room.
+    pub(crate) fn retire(&mut self, now: Now, out: &mut Out<Raft>) {
+        if let Some(to) = self.furthest_voter(now) {
+            self.send_now(Dest::Node(to), Message::TimeoutNow { term: self.term }, Lane::Control, out);
+        }
+        self.send_commits(out);
+        self.follow(now, self.term, None, out);
+    }
+
+    /// This term's leader wants this replica to lead.
+    pub(crate) fn on_timeout_now(&mut self, now: Now, out: &mut Out<Raft>) {
+        if self.may_campaign() {
+            self.stand(now, true, out);
+        }
+    }
+
+    /// New commands would keep the target from ever being level.
+    pub(crate) fn is_handing_over(&self) -> bool {
+        matches!(&self.state, State::Leader(leading) if leading.handover.is_some())
+    }
+}
