@@ -179,6 +179,8 @@ pub enum Event {
     /// Another configuration is in force at this replica: for the driver to know whom to talk to. It may not be
     /// committed yet, and may be taken back.
     MembershipChanged {
+        /// The slot of its entry, or a later one up to which it is settled; 0 if it stands in no log.
+        at: Slot,
         /// The configuration.
         membership: Membership,
     },

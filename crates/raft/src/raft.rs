@@ -261,8 +261,8 @@ impl Raft {
         let version = self.configurations.version();
         if self.announced_membership != version {
             self.announced_membership = version;
-            let membership = self.membership().clone();
-            self.emit(Event::MembershipChanged { membership }, WriteSeq::NONE, out);
+            let (at, membership) = (self.configurations.slot(), self.membership().clone());
+            self.emit(Event::MembershipChanged { at, membership }, WriteSeq::NONE, out);
         }
     }
 

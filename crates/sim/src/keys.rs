@@ -27,6 +27,8 @@ pub(crate) enum Purpose {
     Liveness = 8,
     /// Whether the state engine made itself durable in the background.
     Engine = 9,
+    /// What the operator does, and whom it asks.
+    Operator = 10,
 }
 
 /// The generator of one keyed draw.

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Action, Dest, GateQueue, Input, Out, Request, Submitter, TransferId, WriteSeq};
+use consensus::{Action, Dest, Errand, GateQueue, Input, Out, Request, Submitter, TransferId, WriteSeq};
 use kv::{CheckpointWriter, Kv};
 use storage::{Log, MemEngine, MemView, SimDisk};
 use trace::{Details, Kind, OpId, Stamp};
@@ -37,6 +37,8 @@ pub(crate) enum Incoming<P: Subject> {
     Input(Input<P>),
     /// A client's question; its call stands in the history.
     Ask(OpId),
+    /// What the operator wants.
+    Errand(Errand),
 }
 
 /// What waits behind a gate.
@@ -245,6 +247,7 @@ impl<P: Subject> Life<P> {
             match incoming {
                 Incoming::Input(input) => self.core.step(now, input, &mut out),
                 Incoming::Ask(op) => self.ask(op, now.mono, shared)?,
+                Incoming::Errand(errand) => self.run_errand(errand, now.mono, shared),
             }
         }
         if self.core.deadline().is_some_and(|deadline| deadline <= now.mono) {

@@ -119,8 +119,9 @@ impl<P: Subject> Node<P> {
         options: &Options,
         shared: &mut Shared,
     ) -> Result<(), Stop> {
-        let ids = shared.setup.ids();
-        let config = P::config(self.id, &ids, &shared.setup.tuning, options);
+        let voters = shared.setup.voters();
+        let founders = if voters.contains(&self.id) { &voters[..] } else { &[] };
+        let config = P::config(self.id, founders, &shared.setup.tuning, options);
         let dies = std::mem::take(&mut self.dies_in_recovery);
         let birth = Birth {
             id: self.id,

@@ -9,7 +9,7 @@
 //! - O7  Storage gives back what was synced (see [`Shadow`]).
 //! - O8  What a client was told is committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -17,6 +17,7 @@ use consensus::{CommittedEntry, Role, Status};
 use storage::{LogOp, Recovery};
 use types::{Epoch, Fingerprinter, NodeId, Slot};
 
+use crate::operator::Register;
 use crate::shadow::Shadow;
 
 /// A promise that did not hold.
@@ -42,17 +43,19 @@ pub(crate) struct Oracle {
     committed: Vec<(u128, Epoch)>,
     states: BTreeMap<Slot, (NodeId, u128)>,
     shadows: BTreeMap<NodeId, Shadow>,
-    majority: usize,
+    /// Who takes part.
+    pub(crate) register: Register,
 }
 
 impl Oracle {
-    pub(crate) fn new(nodes: &[NodeId]) -> Oracle {
+    /// Watches `nodes`, of which `voters` begin the group.
+    pub(crate) fn new(nodes: &[NodeId], voters: &[NodeId]) -> Oracle {
         Oracle {
             leaders: BTreeMap::new(),
             committed: Vec::new(),
             states: BTreeMap::new(),
             shadows: nodes.iter().map(|node| (*node, Shadow::new())).collect(),
-            majority: nodes.len() / 2 + 1,
+            register: Register::new(voters),
         }
     }
 
@@ -133,7 +136,11 @@ impl Oracle {
         }
         if slot == next {
             self.committed.push((digest, epoch));
-            return self.is_durable_on_majority(slot);
+            self.is_durable_on_majority(slot)?;
+            if let Some(membership) = entry.entry.membership() {
+                self.register.commit(slot, membership);
+            }
+            return Ok(());
         }
         let known = usize::try_from(slot.prev().0).ok().and_then(|index| self.committed.get(index));
         if known.is_some_and(|(known, _)| *known == digest) {
@@ -146,21 +153,19 @@ impl Oracle {
     }
 
     fn is_durable_on_majority(&self, slot: Slot) -> Result<(), Broken> {
-        let mut anything = 0;
-        let mut records: BTreeMap<u128, usize> = BTreeMap::new();
-        for held in self.shadows.values().filter_map(|shadow| shadow.holds(slot)) {
-            match held {
-                Some(record) => *records.entry(record).or_default() += 1,
-                None => anything += 1,
-            }
-        }
-        let most = anything + records.values().max().copied().unwrap_or_default();
-        if most >= self.majority {
+        let held = |node: &NodeId| self.shadows.get(node).and_then(|shadow| shadow.holds(slot));
+        let records: BTreeSet<u128> = self.shadows.keys().filter_map(held).flatten().collect();
+        let holds = |record: Option<u128>, node: NodeId| {
+            held(&node).is_some_and(|found| found.is_none() || found == record)
+        };
+        let is_enough = |record| self.register.is_some_quorum(|node| holds(record, node));
+        if is_enough(None) || records.into_iter().any(|record| is_enough(Some(record))) {
             return Ok(());
         }
+        let holders: Vec<NodeId> = self.shadows.keys().filter(|node| held(node).is_some()).copied().collect();
         Err(Broken {
             check: "durable before committed",
-            detail: format!("slot {slot} is committed, and durable on {most} of {}", self.shadows.len()),
+            detail: format!("slot {slot} is committed, and durable on {holders:?} only"),
         })
     }
 
@@ -246,7 +251,7 @@ mod tests {
     }
 
     fn durable_at(nodes: &[NodeId]) -> Oracle {
-        let mut oracle = Oracle::new(&IDS);
+        let mut oracle = Oracle::new(&IDS, &IDS);
         for node in nodes {
             oracle.appended(*node, vec![LogOp::Put(Slot(1), Bytes::from_static(b"record"))]);
             oracle.synced(*node);

@@ -10,7 +10,7 @@ use crate::subject::Subject;
 impl Subject for Raft {
     const NAME: &'static str = "raft";
 
-    fn config(id: NodeId, nodes: &[NodeId], tuning: &Tuning, options: &Options) -> Config {
+    fn config(id: NodeId, founders: &[NodeId], tuning: &Tuning, options: &Options) -> Config {
         #[cfg(not(feature = "planted"))]
         let _ = options;
         Config {
@@ -24,7 +24,7 @@ impl Subject for Raft {
             retained_entries: tuning.keep_entries,
             #[cfg(feature = "planted")]
             planted: options.planted.and_then(crate::bugbank::Bug::in_raft),
-            ..Config::new(id, nodes.iter().copied())
+            ..Config::new(id, founders.iter().copied())
         }
     }
 }

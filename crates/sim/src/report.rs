@@ -60,6 +60,8 @@ pub struct Counters {
     pub committed: u64,
     /// Epochs that had a leader.
     pub leaders: u64,
+    /// Configurations committed.
+    pub changes: u64,
     /// Checkpoints installed from a peer.
     pub installs: u64,
     /// Lives of nodes that ended in a crash.
@@ -97,6 +99,7 @@ impl Counters {
             (&mut self.syncs, other.syncs),
             (&mut self.committed, other.committed),
             (&mut self.leaders, other.leaders),
+            (&mut self.changes, other.changes),
             (&mut self.installs, other.installs),
             (&mut self.crashes, other.crashes),
             (&mut self.undecided, other.undecided),

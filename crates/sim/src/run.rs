@@ -78,6 +78,7 @@ pub fn run<P: Subject>(options: &Options, seed: u64, recorder: Recorder) -> Repo
     let shared = &mut world.shared;
     shared.counters.committed = shared.oracle.committed_last().0;
     shared.counters.leaders = shared.oracle.epochs_led();
+    shared.counters.changes = shared.oracle.register.changes;
     let virtual_time = shared.now().since(Time(0));
     if let Some(broken) = &broken {
         shared.record(None, Stamp::NONE, Kind::Violation, || Details::named(broken.to_string()));
@@ -135,15 +136,22 @@ fn heal<P: Subject>(world: &mut World<P>) -> BTreeSet<NodeId> {
 
 fn choose_core<P: Subject>(world: &World<P>) -> BTreeSet<NodeId> {
     let mut rng = keys::rng(world.shared.seed, Purpose::Liveness, [0; 3]);
-    let mut ids: Vec<NodeId> = world.nodes.values().filter(|node| !node.lost).map(|node| node.id).collect();
-    let majority = world.nodes.len() / 2 + 1;
-    // A node whose disk has rotted is repaired from the others: it takes all of them.
-    let damaged = world.nodes.values().any(|node| node.was_rotten());
-    while ids.len() > majority && !damaged && rng.below(2) == 0 {
-        let out = rng.below(ids.len() as u64) as usize;
-        ids.remove(out);
+    let mut core: BTreeSet<NodeId> =
+        world.nodes.values().filter(|node| !node.lost).map(|node| node.id).collect();
+    let register = &world.shared.oracle.register;
+    // A node whose disk has rotted is repaired from the others: it takes all of them. And while the membership may
+    // still change, nobody can say who will be needed.
+    let all_are_needed = world.nodes.values().any(|node| node.was_rotten())
+        || register.is_busy(world.shared.now(), world.errand_patience());
+    while !all_are_needed && rng.below(2) == 0 {
+        let ids: Vec<NodeId> = core.iter().copied().collect();
+        let Some(out) = rng.pick(&ids) else { break };
+        if !register.can_do_with(|id| core.contains(&id) && id != *out) {
+            break;
+        }
+        core.remove(out);
     }
-    ids.into_iter().collect()
+    core
 }
 
 fn make_well<P: Subject>(world: &mut World<P>, id: NodeId) {
@@ -210,6 +218,9 @@ fn insist<P: Subject>(
     limit: Time,
 ) -> Result<(), Broken> {
     for attempt in 0.. {
+        if !world.shared.oracle.register.members().contains(&at) {
+            return Ok(()); // it takes no part (any more)
+        }
         let op = world.put_question(client, at, attempt_of(&call, number, attempt))?;
         let ended = world.run_until(limit, |world| !world.shared.is_open(op))?;
         if ended && is_answered(world, op) {
@@ -252,7 +263,8 @@ fn converge<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>, limit: Ti
         let applied = |id: &NodeId| {
             world.nodes.get(id).and_then(|node| node.life.as_ref()).map(|life| life.kv.applied().0)
         };
-        core.iter().all(|id| applied(id) == Some(world.shared.oracle.committed_last()))
+        let members = world.shared.oracle.register.members();
+        core.intersection(&members).all(|id| applied(id) == Some(world.shared.oracle.committed_last()))
     };
     if world.run_until(limit, equal)? {
         return Ok(());
@@ -290,7 +302,8 @@ fn whereabouts<P: Subject>(world: &World<P>) -> String {
 }
 
 fn judge_history<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>) -> Result<(), Broken> {
-    let reader = core.iter().find_map(|id| {
+    let members = world.shared.oracle.register.members();
+    let reader = core.intersection(&members).find_map(|id| {
         let life = world.nodes.get(id)?.life.as_ref()?;
         Some(life.kv.reader())
     });

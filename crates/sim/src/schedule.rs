@@ -108,6 +108,18 @@ pub enum Fault {
         /// By how much.
         extra: Duration,
     },
+    /// `member WHO do=CHANGE`: the operator asks for a change of membership. It is asked for once, and lasts no longer.
+    Member {
+        /// Whom it is about.
+        who: Target,
+        /// What shall become of it.
+        change: MemberChange,
+    },
+    /// `transfer WHO`: the operator asks the leader to let this node lead; `all` leaves the choice to the leader.
+    Transfer {
+        /// Who shall lead.
+        to: Target,
+    },
     /// `clock WHO step=MILLISECONDS`: the wall clock jumps. It does not jump back when the fault ends.
     Clock {
         /// Whose clock.
@@ -115,6 +127,23 @@ pub enum Fault {
         /// By how much.
         step_ms: i64,
     },
+}
+
+/// What the operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MemberChange {
+    /// Becomes a voter once it has caught up: `add`.
+    Add,
+    /// Becomes a learner: `learner`.
+    AddLearner,
+    /// A learner becomes a voter: `promote`.
+    Promote,
+    /// Goes: `remove`.
+    Remove,
+    /// Is known by another description: `describe`.
+    Describe,
+    /// A learner takes a voter's place, in one step: `replace-nOLD`.
+    Replace(NodeId),
 }
 
 /// Whom a fault hits; found out when it begins.
@@ -178,6 +207,8 @@ impl Fault {
             Fault::SlowDisk { .. } => "slowdisk",
             Fault::SlowApply { .. } => "slowapply",
             Fault::Clock { .. } => "clock",
+            Fault::Member { .. } => "member",
+            Fault::Transfer { .. } => "transfer",
         }
     }
 }

@@ -16,8 +16,10 @@ use crate::schedule::Weather;
 /// Everything about a run that is fixed before it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
-    /// Replicas, `n1` and up.
+    /// Replicas that the group begins with, `n1` and up.
     pub nodes: u64,
+    /// Nodes after these that are no members yet.
+    pub spares: u64,
     /// How long clients and faults go on before the cluster is healed.
     pub storm: Duration,
     /// Speeds of the machines.
@@ -139,6 +141,10 @@ pub struct Climate {
     pub churn: u32,
     /// A row of elections whose voters die as soon as they have voted.
     pub split_vote: u32,
+    /// The operator changes the membership.
+    pub member: u32,
+    /// The operator moves leadership.
+    pub transfer: u32,
 }
 
 impl Weather {
@@ -160,17 +166,23 @@ impl Setup {
         let tuning = Tuning::draw(&mut rng);
         Setup {
             nodes: nodes.unwrap_or(drawn),
+            spares: Climate::spares(seed),
             storm,
             pace: Pace::draw(&mut rng),
             workload: Workload::draw(&mut rng, storm),
-            climate: Climate::draw(&mut rng, tuning.election),
+            climate: Climate::draw(&mut rng, tuning.election, seed),
             tuning,
         }
     }
 
-    /// The ids of all replicas.
-    pub fn ids(&self) -> Vec<NodeId> {
+    /// Who takes part in the beginning.
+    pub fn voters(&self) -> Vec<NodeId> {
         (1..=self.nodes).map(NodeId).collect()
+    }
+
+    /// The ids of all nodes.
+    pub fn ids(&self) -> Vec<NodeId> {
+        (1..=self.nodes + self.spares).map(NodeId).collect()
     }
 }
 
@@ -235,7 +247,16 @@ impl Workload {
 }
 
 impl Climate {
-    fn draw(rng: &mut Rng, election: Duration) -> Climate {
+    /// Half of the worlds have nodes to spare, and somebody who puts them to use.
+    fn spares(seed: u64) -> u64 {
+        let mut rng = keys::rng(seed, Purpose::Operator, [u64::MAX, 0, 0]);
+        if rng.below(2) == 0 { 0 } else { rng.between(1, 3) }
+    }
+
+    fn draw(rng: &mut Rng, election: Duration, seed: u64) -> Climate {
+        let mut operator = keys::rng(seed, Purpose::Operator, [u64::MAX, 1, 0]);
+        let member = if Climate::spares(seed) > 0 { operator.between(3, 15) as u32 } else { 0 };
+        let transfer = if operator.below(2) == 0 { operator.between(1, 4) as u32 } else { 0 };
         let mut switch = |most: u64| if rng.below(2) == 0 { 0 } else { rng.between(1, most) as u32 };
         let mut climate = Climate {
             net: Weather::FAIR,
@@ -252,6 +273,8 @@ impl Climate {
             clock: switch(2),
             churn: switch(8),
             split_vote: switch(4),
+            member,
+            transfer,
         };
         climate.gap = ms(rng, 60, 500);
         climate.fault_max = election * u32::try_from(rng.between(1, 8)).unwrap_or(4);

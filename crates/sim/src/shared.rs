@@ -97,7 +97,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(seed: u64, setup: Setup, net: Network, recorder: Recorder) -> Shared {
-        let oracle = Oracle::new(&setup.ids());
+        let oracle = Oracle::new(&setup.ids(), &setup.voters());
         Shared {
             seed,
             setup,

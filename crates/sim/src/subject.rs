@@ -11,6 +11,7 @@ pub trait Subject: Consensus {
     /// What `--protocol` calls it.
     const NAME: &'static str;
 
-    /// The configuration of one replica.
-    fn config(id: NodeId, nodes: &[NodeId], tuning: &Tuning, options: &Options) -> Self::Config;
+    /// The configuration of one replica. `founders` are the voters that the group begins with; nobody for a node
+    /// that joins it later.
+    fn config(id: NodeId, founders: &[NodeId], tuning: &Tuning, options: &Options) -> Self::Config;
 }

@@ -198,7 +198,7 @@ impl<P: Subject> World<P> {
             let mut rng = keys::rng(shared.seed, Purpose::Client, [client.0, op.0, 1]);
             let failed = shared.history.get(op).is_none_or(|operation| operation.outcome.answer().is_none());
             if failed || rng.chance_ppm(shared.setup.workload.roam_ppm) {
-                asker.at = NodeId(rng.between(1, shared.setup.nodes));
+                asker.at = NodeId(rng.between(1, shared.setup.nodes + shared.setup.spares));
             }
             let think = rng.below(shared.setup.workload.think.as_micros() as u64 + 1);
             let at = shared.now() + Duration::from_micros(think);
@@ -249,7 +249,7 @@ impl<P: Subject> World<P> {
         leaders.max_by_key(|(status, _)| status.epoch).map(|(_, id)| id)
     }
 
-    fn resolve(&self, target: Target) -> Vec<NodeId> {
+    pub(crate) fn resolve(&self, target: Target) -> Vec<NodeId> {
         let all = || self.nodes.keys().copied().collect::<Vec<_>>();
         match target {
             Target::All => all(),
@@ -295,6 +295,8 @@ impl<P: Subject> World<P> {
                     })?;
                 }
             }
+            Fault::Member { who, change } => self.change_members(key, who, change)?,
+            Fault::Transfer { to } => self.transfer_leadership(key, to)?,
             Fault::Pause { who } => self.pause(who, at + lasts),
             Fault::SlowDisk { who, extra } => self.slow(who, Some(extra), None),
             Fault::SlowApply { who, extra } => self.slow(who, None, Some(extra)),
@@ -353,9 +355,16 @@ impl<P: Subject> World<P> {
         }
     }
 
+    /// How long something that the operator asked for may be on its way.
+    pub(crate) fn errand_patience(&self) -> Duration {
+        self.shared.setup.climate.fault_max * 2 + Duration::from_secs(1)
+    }
+
     /// The atlas of faults: damage never reaches more nodes at once than a correct cluster survives.
     fn may_rot(&self, id: NodeId) -> bool {
-        let others = self.nodes.values().filter(|node| node.id != id && node.was_rotten()).count();
-        others < (self.nodes.len() - 1) / 2
+        let register = &self.shared.oracle.register;
+        let is_well =
+            |other: NodeId| other != id && self.nodes.get(&other).is_some_and(|node| !node.was_rotten());
+        register.can_do_with(is_well) && !register.is_busy(self.shared.now(), self.errand_patience())
     }
 }

@@ -94,7 +94,18 @@ fn report_failures(options: &Options, found: &Found) -> Outcome {
 
 fn summary(found: &Found, elapsed: Duration, jobs: usize) -> String {
     let Counters {
-        events, asked, answered, unknown, messages, lost, syncs, crashes, leaders, installs, ..
+        events,
+        asked,
+        answered,
+        unknown,
+        messages,
+        lost,
+        syncs,
+        crashes,
+        leaders,
+        changes,
+        installs,
+        ..
     } = found.counters;
     let seconds = elapsed.as_secs_f64();
     let mut rows = table(&["simulated", "count"]);
@@ -112,6 +123,7 @@ fn summary(found: &Found, elapsed: Duration, jobs: usize) -> String {
     row("faults", faults(&found.counters));
     row("crashes", crashes.to_string());
     row("leaders", leaders.to_string());
+    row("memberships", changes.to_string());
     row("checkpoints installed", installs.to_string());
     let failed = found.failures.len();
     row("broken promises", if failed == 0 { good("none") } else { bad(failed) });

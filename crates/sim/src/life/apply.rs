@@ -55,7 +55,11 @@ impl<P: Subject> Life<P> {
                 Ok(())
             }
             Event::ReadReady { .. } | Event::Refused { .. } | Event::Leadership { .. } => Ok(()),
-            Event::Reconfigured { .. } | Event::MembershipChanged { .. } => Ok(()),
+            Event::Reconfigured { .. } => Ok(()),
+            Event::MembershipChanged { at, membership } => {
+                shared.oracle.register.announce(at, &membership);
+                Ok(())
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The front-end of a node: clients' operations in, outcomes out.
 
 use checker::{Level, Outcome};
-use consensus::{Event, Outcome as Attempt, ReadLevel, SubmitRequest};
+use consensus::{Errand, Event, Outcome as Attempt, ReadLevel, SubmitRequest};
 use kv::ReadError;
 use trace::{Kind, OpId};
 use types::{Slot, Time, Wire};
@@ -26,6 +26,11 @@ impl<P: Subject> Life<P> {
         let ticket = self.submitter.submit(mono, request, deadline);
         self.tickets.insert(ticket, op);
         Ok(())
+    }
+
+    /// Takes what the operator wants; what becomes of it shows in the membership.
+    pub(super) fn run_errand(&mut self, errand: Errand, mono: Time, shared: &Shared) {
+        self.submitter.submit(mono, SubmitRequest::Once(errand), mono + shared.setup.workload.patience);
     }
 
     /// Shows an event of the core to the submitter.

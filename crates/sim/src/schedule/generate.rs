@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use types::{NodeId, Rng, Time};
 
-use super::{CrashPoint, Fault, Schedule, Shape, Target, Timed, Weather};
+use super::{CrashPoint, Fault, MemberChange, Schedule, Shape, Target, Timed, Weather};
 use crate::keys::{self, Purpose};
 use crate::setup::{Climate, Setup};
 
@@ -40,9 +40,11 @@ struct Draw<'a> {
 impl Draw<'_> {
     /// One fault, or a row of faults that belong together.
     fn next(&mut self) -> Vec<Timed> {
-        let Climate { crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, split_vote, .. } =
+        let Climate { crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, .. } =
             self.setup.climate;
-        let weights = [crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, split_vote];
+        let Climate { split_vote, member, transfer, .. } = self.setup.climate;
+        let weights =
+            [crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, split_vote, member, transfer];
         let fault = match self.weighted(&weights) {
             Some(0) => self.crash(),
             Some(1) => self.blackout(),
@@ -55,6 +57,8 @@ impl Draw<'_> {
             Some(8) => self.clock(),
             Some(9) => return self.churn(),
             Some(10) => return self.split_vote(),
+            Some(11) => return self.members(),
+            Some(12) => self.transfer(),
             _ => return Vec::new(),
         };
         let lasts = self.lasts();
@@ -99,6 +103,45 @@ impl Draw<'_> {
             0 => Fault::SlowDisk { who, extra },
             _ => Fault::SlowApply { who, extra },
         }
+    }
+
+    /// One wish, or a spare node that comes and takes somebody's place.
+    fn members(&mut self) -> Vec<Timed> {
+        let Setup { nodes, spares, .. } = *self.setup;
+        let anybody = |rng: &mut Rng| NodeId(rng.between(1, nodes + spares));
+        let lasts = Duration::from_millis(1);
+        let (spare, other) = (NodeId(self.rng.between(nodes + 1, nodes + spares)), anybody(&mut self.rng));
+        let member = |who: NodeId, change| Fault::Member { who: Target::Node(who), change };
+        if self.rng.below(3) == 0 {
+            let later = micros(&mut self.rng, self.setup.tuning.election, self.setup.tuning.election * 8);
+            let (first, second) = match self.rng.below(2) {
+                0 => (member(spare, MemberChange::Add), member(other, MemberChange::Remove)),
+                _ => (member(spare, MemberChange::AddLearner), member(spare, MemberChange::Replace(other))),
+            };
+            let row = [(self.at, first), (self.at + later, second)];
+            return row.map(|(at, fault)| Timed { at, lasts, fault }).into();
+        }
+        let changes = [
+            MemberChange::Add,
+            MemberChange::Add,
+            MemberChange::AddLearner,
+            MemberChange::Promote,
+            MemberChange::Remove,
+            MemberChange::Remove,
+            MemberChange::Describe,
+        ];
+        let change = *self.rng.pick(&changes).unwrap_or(&MemberChange::Add);
+        let who = match self.rng.below(4) {
+            0 => self.target(),
+            1 => Target::Node(other),
+            _ => Target::Node(spare),
+        };
+        vec![Timed { at: self.at, lasts, fault: Fault::Member { who, change } }]
+    }
+
+    fn transfer(&mut self) -> Fault {
+        let to = if self.rng.below(3) == 0 { Target::All } else { self.target() };
+        Fault::Transfer { to }
     }
 
     fn clock(&mut self) -> Fault {
@@ -178,7 +221,7 @@ impl Draw<'_> {
         match self.rng.below(10) {
             0..4 => Target::Leader,
             4..6 => Target::Follower,
-            _ => Target::Node(NodeId(self.rng.between(1, self.setup.nodes))),
+            _ => Target::Node(NodeId(self.rng.between(1, self.setup.nodes + self.setup.spares))),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use types::{NodeId, Time};
 
-use super::{CrashPoint, Fault, Schedule, Shape, Target, Timed, Weather};
+use super::{CrashPoint, Fault, MemberChange, Schedule, Shape, Target, Timed, Weather};
 
 /// Why a text is not a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +65,8 @@ impl fmt::Display for Fault {
             Fault::SlowDisk { who, extra } => write!(f, "slowdisk {who} extra={}", Span(*extra)),
             Fault::SlowApply { who, extra } => write!(f, "slowapply {who} extra={}", Span(*extra)),
             Fault::Clock { who, step_ms } => write!(f, "clock {who} step={step_ms}"),
+            Fault::Member { who, change } => write!(f, "member {who} do={change}"),
+            Fault::Transfer { to } => write!(f, "transfer {to}"),
         }
     }
 }
@@ -76,6 +78,23 @@ impl fmt::Display for Target {
             Target::Leader => f.write_str("leader"),
             Target::Follower => f.write_str("follower"),
             Target::All => f.write_str("all"),
+        }
+    }
+}
+
+const CHANGES: [(MemberChange, &str); 5] = [
+    (MemberChange::Add, "add"),
+    (MemberChange::AddLearner, "learner"),
+    (MemberChange::Promote, "promote"),
+    (MemberChange::Remove, "remove"),
+    (MemberChange::Describe, "describe"),
+];
+
+impl fmt::Display for MemberChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MemberChange::Replace(old) => write!(f, "replace-n{}", old.0),
+            _ => f.write_str(CHANGES.iter().find(|(change, _)| change == self).map_or("", |(_, word)| word)),
         }
     }
 }
@@ -164,6 +183,8 @@ fn fault(kind: &str, who: &str, parameters: &[&str]) -> Result<Fault, String> {
         "clog" => Fault::Clog { shape: shape(who)? },
         "slowdisk" => Fault::SlowDisk { who: target(who)?, extra: span(needed(&mut given, "extra")?)? },
         "slowapply" => Fault::SlowApply { who: target(who)?, extra: span(needed(&mut given, "extra")?)? },
+        "member" => Fault::Member { who: target(who)?, change: member_change(needed(&mut given, "do")?)? },
+        "transfer" => Fault::Transfer { to: target(who)? },
         "clock" => Fault::Clock { who: target(who)?, step_ms: number(needed(&mut given, "step")?)? },
         other => return Err(format!("no fault is called `{other}`")),
     };
@@ -256,6 +277,14 @@ fn nodes(words: &str) -> Result<BTreeSet<NodeId>, String> {
     words.split(',').map(node).collect()
 }
 
+fn member_change(word: &str) -> Result<MemberChange, String> {
+    if let Some(old) = word.strip_prefix("replace-") {
+        return Ok(MemberChange::Replace(node(old)?));
+    }
+    let change = CHANGES.iter().find(|(_, name)| *name == word).map(|(change, _)| *change);
+    change.ok_or_else(|| format!("no change of membership is called `{word}`"))
+}
+
 fn crash_point(word: &str) -> Result<CrashPoint, String> {
     let point = POINTS.iter().find(|(_, name)| *name == word).map(|(point, _)| *point);
     point.ok_or_else(|| format!("no crash point is called `{word}`"))
@@ -322,6 +351,7 @@ mod tests {
             ("at 1s for 1s crash n1 point=dawn", "no crash point is called `dawn`"),
             ("at 1s for 1s pause n1 rot=1", "`pause` has no parameter `rot`"),
             ("at 1s for 1s slowdisk n1", "`extra=` is missing"),
+            ("at 1s for 1s member n4 do=marry", "no change of membership is called `marry`"),
             ("net loss=200%", "`200%` is not a share such as 400ppm or 0.04%"),
             ("net loss", "`loss` is not NAME=VALUE"),
         ] {
