@@ -43,6 +43,9 @@ pub enum FaultModel {
 pub enum ReadLevel {
     /// What this replica has applied: possibly stale.
     Local,
+    /// Linearizable as long as clocks run alike, without asking anybody while a lease lasts (Raft dissertation §6.4.1);
+    /// a round to a quorum when it does not.
+    Lease,
     /// Linearizable for the price of one round to a quorum, without a log write (Raft dissertation §6.4).
     ReadIndex,
 }

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use consensus::{Out, Token, WriteSeq};
-use types::{Command, NodeId, Slot};
+use types::{Command, NodeId, Now, Slot, Time};
 
 use crate::install::Incoming;
 use crate::read::Asking;
@@ -134,12 +134,21 @@ impl Raft {
         self.configurations.commit(self.commit);
     }
 
-    pub(crate) fn on_heartbeat(&mut self, from: NodeId, commit: Slot, round: u64, out: &mut Out<Raft>) {
+    pub(crate) fn on_heartbeat(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        commit: Slot,
+        (round, sent): (u64, Time),
+        out: &mut Out<Raft>,
+    ) {
         self.learn_commit(commit);
+        self.promise_to(now, from);
         self.ask_for_repair(from, out);
         if self.counts_in_quorums() {
             let verified = self.following.verified;
-            let message = Message::HeartbeatAck { term: self.term, round, verified };
+            let (term, clock) = (self.term, now.mono);
+            let message = Message::HeartbeatAck { term, round, verified, sent, clock };
             self.send_control(from, message, self.gate_meta(), out);
         }
     }

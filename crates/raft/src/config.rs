@@ -40,6 +40,9 @@ pub struct Config {
     pub retained_bytes: u64,
     /// Chunks of a checkpoint under way to one peer.
     pub chunks_inflight_max: u64,
+    /// Lease reads, and how far from true the rate of each replica's clock may be, in parts per million; `None` turns
+    /// them off. The same at every replica: who does not keep promises must not be counted on.
+    pub lease_drift_ppm: Option<u64>,
     /// A learner lacks at most this many entries when it is made a voter.
     pub promotion_lag_max: u64,
     /// The bug that this replica suffers from.
@@ -71,6 +74,7 @@ impl Config {
             retained_entries: 5_000,
             retained_bytes: 64 * MIB,
             chunks_inflight_max: 4,
+            lease_drift_ppm: None,
             promotion_lag_max: 1_000,
             #[cfg(feature = "planted")]
             planted: None,

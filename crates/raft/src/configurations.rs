@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use consensus::Membership;
-use types::Slot;
+use types::{NodeId, Slot};
 
 /// The configurations that may still matter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +51,14 @@ impl Configurations {
         self.latest().0
     }
 
+    /// Whether `node` votes in the configuration in force, or in one before it that may yet prove to be the last.
+    ///
+    /// A leader that has appended the configuration without itself, and nobody else has it: the others cannot win
+    /// against its longer log, so that it must stand itself (Ongaro's dissertation §4.2.2).
+    pub fn may_matter(&self, node: NodeId) -> bool {
+        self.known.iter().any(|(_, membership)| membership.votes(node))
+    }
+
     fn latest(&self) -> &(Slot, Membership) {
         self.known.back().expect("a configuration is always in force")
     }
@@ -80,7 +88,6 @@ impl Configurations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::NodeId;
 
     fn of(node: u64) -> Membership {
         Membership::of([NodeId(node)])

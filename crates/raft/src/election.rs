@@ -15,6 +15,7 @@ use std::time::Duration;
 use consensus::{Entry, EntryKind, Out};
 use types::{NodeId, Now, Slot, Time, Wire};
 
+use crate::lease::Promise;
 use crate::raft::{State, dest};
 use crate::replicate::Leading;
 use crate::{Integrity, Message, Raft, Record};
@@ -28,6 +29,8 @@ pub(crate) struct Election {
     pub wait: Duration,
     /// When the leader of this term was last heard.
     pub contact: Option<Time>,
+    /// Nobody else is elected for a while; only if there are leases.
+    pub promise: Option<Promise>,
 }
 
 /// Heartbeat intervals after which a leader whose connection broke is given up, at least.
@@ -41,16 +44,20 @@ pub(crate) struct Votes {
 }
 
 impl Raft {
-    /// Whether this replica may stand: it votes, and remembers everything that it promised (R9).
+    /// Whether this replica may stand: it votes, as far as that is settled, and remembers everything that it promised
+    /// (R9).
     pub(crate) fn may_campaign(&self) -> bool {
-        self.membership().votes(self.config.id) && self.integrity == Integrity::Intact
+        self.configurations.may_matter(self.config.id) && self.integrity == Integrity::Intact
     }
 
     pub(crate) fn on_timer(&mut self, now: Now, out: &mut Out<Raft>) {
         match self.state {
             State::Leader(_) => self.on_leader_timer(now, out),
             _ if self.may_campaign() && now.mono >= self.election.deadline => {
-                self.ask_for_pre_votes(now, out)
+                match self.election.promise.filter(|_| self.is_promised_to_other(now, self.config.id)) {
+                    Some(promise) => self.election.deadline = promise.until,
+                    None => self.ask_for_pre_votes(now, out),
+                }
             }
             _ => {}
         }
@@ -76,7 +83,11 @@ impl Raft {
             // The terms of pre-votes are only proposed.
             Message::RequestVote { pre: true, .. } | Message::Vote { pre: true, granted: true, .. } => true,
             // R10: whoever hears a leader ignores candidates, so that they cannot disturb it.
-            Message::RequestVote { told: false, .. } if self.hears_other_leader(now, from) => false,
+            Message::RequestVote { told: false, .. }
+                if self.hears_other_leader(now, from) || self.is_promised_to_other(now, from) =>
+            {
+                false
+            }
             _ => {
                 let leader = message.is_from_leader().then_some(from);
                 self.follow(now, term, leader, out);
@@ -92,7 +103,7 @@ impl Raft {
             Message::RequestVote { pre: true, .. } if planted!(self, PreVoteHidesTerm) => return,
             Message::RequestVote { pre, .. } => Message::Vote { term, pre: *pre, granted: false },
             Message::Append { .. } | Message::Heartbeat { .. } | Message::Chunk { .. } => {
-                Message::HeartbeatAck { term, round: 0, verified: self.commit }
+                Message::HeartbeatAck { term, round: 0, verified: self.commit, sent: Time(0), clock: Time(0) }
             }
             _ => return,
         };
@@ -170,6 +181,9 @@ impl Raft {
     /// still hears it refuses.
     pub(crate) fn lose_leader(&mut self, now: Now) {
         let wait = self.draw(self.config.heartbeat_interval * LOST_LEADER_HEARTBEATS);
+        if self.is_promised_to_other(now, self.config.id) {
+            return; // and it would have to wait anyway
+        }
         self.election.contact = None;
         self.election.deadline = self.election.deadline.min(now.mono + wait);
     }
@@ -208,7 +222,7 @@ impl Raft {
         &mut self,
         now: Now,
         from: NodeId,
-        (term, pre): (u64, bool),
+        (term, pre, told): (u64, bool, bool),
         last: (u64, Slot),
         out: &mut Out<Raft>,
     ) {
@@ -217,7 +231,9 @@ impl Raft {
         if pre && term == self.term && planted!(self, PreVoteHidesTerm) {
             return;
         }
-        let granted = if pre {
+        let granted = if self.is_promised_to_other(now, from) && !told {
+            false
+        } else if pre {
             may_vote && term > self.term && !self.hears_other_leader(now, from)
         } else {
             may_vote && self.vote.is_none_or(|vote| vote == from) && self.leader.is_none()

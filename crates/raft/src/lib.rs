@@ -22,6 +22,7 @@
 //!   candidates that it did not send (dissertation §6.2, §4.2.3, §3.10).
 //! - R11 Membership changes one step at a time, and two configurations in a row share a majority: the one in force is the
 //!   latest in the log, committed or not, and no change begins before it is committed (§6).
+//! - R12 A lease read is answered only while no other leader can have been elected (§6.4.1).
 //!
 //! One file per story, each reached from `Raft::step`:
 //!
@@ -32,7 +33,7 @@
 //! | `replicate`, `progress` | the leader's side of replication, and what it knows of each peer |
 //! | `append` | the follower's side |
 //! | `commit` | counting, handing entries to the state machine, compaction |
-//! | `read` | read rounds |
+//! | `read`, `lease` | read rounds, and reads without them |
 //! | `configurations`, `reconfigure` | who takes part, and changes of it |
 //! | `handover` | the leader chooses its successor |
 //! | `transfer`, `install` | both sides of a checkpoint on its way to a lagging peer |
@@ -40,7 +41,7 @@
 //! | `log`, `writes` | the log in memory, the FIFO of durable writes |
 //!
 //! Not here: sockets, disks and clocks (the drivers), sessions and retries (`consensus::Submitter`), what commands
-//! mean (`kv`). Lease reads are not there yet.
+//! mean (`kv`).
 
 #[macro_use]
 mod planted;
@@ -53,6 +54,7 @@ mod election;
 mod handover;
 mod install;
 mod invariants;
+mod lease;
 mod log;
 mod message;
 mod progress;

@@ -17,7 +17,7 @@
 
 use bytes::Bytes;
 use consensus::{Change, ChangeRefusal, CheckpointMeta, EntryKind, Membership, TransferId};
-use types::{Command, Reader, Slot, WallTime, Wire, WireError};
+use types::{Command, Reader, Slot, Time, WallTime, Wire, WireError};
 
 use crate::Record;
 
@@ -97,6 +97,8 @@ pub enum Message {
         commit: Slot,
         /// The latest read round, never reused within a term; 0 before the first.
         round: u64,
+        /// The leader's clock when it left.
+        sent: Time,
     },
     /// "You lead." Also tells a leader of an older term that it does not.
     HeartbeatAck {
@@ -107,6 +109,10 @@ pub enum Message {
         /// The follower's log is known to it to match the leader's up to here; less than it acknowledged
         /// if it has restarted since.
         verified: Slot,
+        /// The heartbeat's `sent`; 0 if this answers something else.
+        sent: Time,
+        /// The follower's own clock.
+        clock: Time,
     },
     /// Commands for the leader to propose.
     Forward {
@@ -301,8 +307,8 @@ wire_variants! { Message:
     4 Appended { term, session, matched }
     5 Rejected { term, session, prev, hint, hint_term }
     6 Commit { term, commit }
-    7 Heartbeat { term, commit, round }
-    8 HeartbeatAck { term, round, verified }
+    7 Heartbeat { term, commit, round, sent }
+    8 HeartbeatAck { term, round, verified, sent, clock }
     9 Forward { commands }
     10 ReadAsk { ask }
     11 ReadAnswer { ask, at }

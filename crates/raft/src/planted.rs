@@ -76,6 +76,13 @@ bank! {
     "R20" AcksGap,
     /// Votes and acknowledgements do not wait for the term and vote to be durable (openraft `io_ordering.md`).
     "R21" AnswersBeforeMeta,
+    /// Whoever restarts forgets its promise to the leader, and votes at once (what etcd's lease-based reads leave open).
+    "R13" ForgetsPromise,
+    /// A leader goes on with lease reads after it has told another to stand (TiKV #8034 is of this kind: a lease kept
+    /// through a change of who may write).
+    "R13" KeepsLeaseOnTransfer,
+    /// Leases are counted in clocks that nobody compares.
+    "R13" TrustsClocks,
     /// Acknowledgements do not wait for the entries to be durable (the gate is released early).
     "GATE" AcksBeforeDurable,
     /// Damaged records are taken for a shorter log ("Protocol-Aware Recovery", FAST'18).

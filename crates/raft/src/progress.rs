@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use types::{Slot, Time};
 
 use crate::Config;
+use crate::lease::PeerClock;
 use crate::transfer::Transfer;
 
 #[derive(Clone, Debug, Hash)]
@@ -31,6 +32,8 @@ pub(crate) struct Progress {
     pub contact: Time,
     /// The latest read round that it confirmed.
     pub round: u64,
+    /// Its clock and its promises, for leases.
+    pub clock: PeerClock,
     /// Which of the peer's memories may acknowledge; see `recovery`.
     pub session: u64,
     /// Whether the peer counts in quorums: not if it forgot its term and vote (R9).
@@ -68,6 +71,7 @@ impl Progress {
             commit_sent: Slot::ZERO,
             contact: now,
             round: 0,
+            clock: PeerClock::default(),
             session: 0,
             counts: true,
             reading: false,
@@ -148,6 +152,7 @@ impl Progress {
         self.counts = counts;
         self.matched = Slot::ZERO;
         self.matched_before = Slot::ZERO;
+        self.clock = PeerClock::default();
         self.probe(self.next);
     }
 

@@ -102,7 +102,7 @@ impl Protocol for Raft {
         self.advance_membership(now, out);
         self.advance_handover(now, out);
         self.append_proposals(now);
-        self.start_read_round(out);
+        self.start_read_round(now, out);
         self.try_finish_repair(now);
         if let Some((seq, ops)) = self.writes.take() {
             out.actions.push(Action::Persist { seq, ops });
@@ -110,7 +110,7 @@ impl Protocol for Raft {
         self.send_appends(now, out);
         self.send_commits(out);
         self.drop_removed(now, out);
-        self.send_heartbeats(out);
+        self.send_heartbeats(now, out);
         self.send_forwards(out);
         self.send_acknowledgement(out);
         self.emit_committed(out);
@@ -139,7 +139,7 @@ impl Protocol for Raft {
 impl Consensus for Raft {
     const CAPABILITIES: Capabilities = Capabilities {
         fault: FaultModel::Crash,
-        reads: &[ReadLevel::Local, ReadLevel::ReadIndex],
+        reads: &[ReadLevel::Local, ReadLevel::Lease, ReadLevel::ReadIndex],
         reconfigure: &[ReconfigureMode::Joint],
     };
 
@@ -199,8 +199,8 @@ impl Raft {
     /// Takes a message of this replica's own term, or of none.
     fn route(&mut self, now: Now, from: NodeId, message: Message, out: &mut Out<Raft>) {
         match message {
-            Message::RequestVote { term, pre, last, last_term, .. } => {
-                self.on_request_vote(now, from, (term, pre), (last_term, last), out);
+            Message::RequestVote { term, pre, told, last, last_term } => {
+                self.on_request_vote(now, from, (term, pre, told), (last_term, last), out);
             }
             Message::Vote { term, pre, granted } => self.on_vote(now, from, (term, pre), granted, out),
             Message::Append { prev, prev_term, commit, entries, .. } => {
@@ -213,9 +213,11 @@ impl Raft {
                 self.on_rejected(now, from, session, prev, (hint, hint_term));
             }
             Message::Commit { commit, .. } => self.learn_commit(commit),
-            Message::Heartbeat { commit, round, .. } => self.on_heartbeat(from, commit, round, out),
-            Message::HeartbeatAck { round, verified, .. } => {
-                self.on_heartbeat_ack(now, from, round, verified, out);
+            Message::Heartbeat { commit, round, sent, .. } => {
+                self.on_heartbeat(now, from, commit, (round, sent), out);
+            }
+            Message::HeartbeatAck { round, verified, sent, clock, .. } => {
+                self.on_heartbeat_ack(now, from, (round, verified), (sent, clock), out);
             }
             Message::Forward { commands } => self.on_forward(commands),
             Message::ReadAsk { ask } => self.on_read_ask(from, ask),

@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 
 use consensus::{Dest, Event, Lane, Out, ReadLevel, Refusal, Token, WriteSeq};
-use types::{NodeId, Slot};
+use types::{NodeId, Now, Slot};
 
 use crate::progress::Progress;
 use crate::raft::State;
@@ -25,6 +25,8 @@ use crate::{Message, Raft};
 /// The leader's read rounds.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Rounds {
+    /// Asked for since the last flush, and content with a lease.
+    leased: Vec<Token>,
     /// Asked for since the current round began.
     waiting: Vec<Reader>,
     current: Option<Round>,
@@ -66,7 +68,8 @@ impl Rounds {
 
     fn take_readers(&mut self) -> impl Iterator<Item = Reader> {
         let current = self.current.take().map(|round| round.readers).unwrap_or_default();
-        current.into_iter().chain(std::mem::take(&mut self.waiting))
+        let leased = std::mem::take(&mut self.leased).into_iter().map(Reader::Local);
+        current.into_iter().chain(std::mem::take(&mut self.waiting)).chain(leased)
     }
 }
 
@@ -96,11 +99,15 @@ impl Raft {
             (ReadLevel::Local, _) => {
                 self.emit(Event::ReadReady { token, at: self.applied }, WriteSeq::NONE, out);
             }
+            (ReadLevel::Lease, _) if self.config.lease_drift_ppm.is_none() => {
+                self.refuse(token, Refusal::Unsupported, out);
+            }
+            (ReadLevel::Lease, State::Leader(leading)) => leading.rounds.leased.push(token),
             (ReadLevel::ReadIndex, State::Leader(leading)) => {
                 leading.rounds.waiting.push(Reader::Local(token));
             }
-            (ReadLevel::ReadIndex, _) if leader.is_some() => self.following.asking.waiting.push(token),
-            (ReadLevel::ReadIndex, _) => self.refuse(token, Refusal::NoLeader, out),
+            _ if leader.is_some() => self.following.asking.waiting.push(token),
+            _ => self.refuse(token, Refusal::NoLeader, out),
         }
     }
 
@@ -111,7 +118,8 @@ impl Raft {
     }
 
     /// Begins the next round, or asks the leader.
-    pub(crate) fn start_read_round(&mut self, out: &mut Out<Raft>) {
+    pub(crate) fn start_read_round(&mut self, now: Now, out: &mut Out<Raft>) {
+        self.answer_leased(now, out);
         let commit = self.commit;
         match &mut self.state {
             State::Leader(leading) => {
@@ -131,6 +139,20 @@ impl Raft {
                 self.answer_reads(out); // a group of one needs nobody's confirmation
             }
             _ => self.ask_leader(out),
+        }
+    }
+
+    /// R12: reads that a lease is enough for, or the next round if there is none.
+    fn answer_leased(&mut self, now: Now, out: &mut Out<Raft>) {
+        let holds_lease = self.holds_lease(now);
+        let at = self.commit;
+        let Some(leading) = self.leading() else { return };
+        let leased = std::mem::take(&mut leading.rounds.leased);
+        if !holds_lease {
+            return leading.rounds.waiting.extend(leased.into_iter().map(Reader::Local));
+        }
+        for token in leased {
+            self.emit(Event::ReadReady { token, at }, WriteSeq::NONE, out);
         }
     }
 

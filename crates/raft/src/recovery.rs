@@ -107,7 +107,12 @@ impl Raft {
             wall,
             state: State::Follower,
             leader: None,
-            election: Election { deadline: now.mono, wait: config.election_timeout, contact: None },
+            election: Election {
+                deadline: now.mono,
+                wait: config.election_timeout,
+                contact: None,
+                promise: None,
+            },
             following: Following::new(applied, asking),
             repair: Repair { session, goal: None, cut_due: lost },
             announced: None,
@@ -134,6 +139,7 @@ impl Raft {
         let me = self.config.id;
         if !self.is_quorum(|node| node == me) {
             self.draw_deadline(now);
+            self.promise_after_start(now);
         }
     }
 

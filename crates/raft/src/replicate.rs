@@ -201,7 +201,7 @@ impl Raft {
         }
     }
 
-    pub(crate) fn send_heartbeats(&mut self, out: &mut Out<Raft>) {
+    pub(crate) fn send_heartbeats(&mut self, now: Now, out: &mut Out<Raft>) {
         let (term, commit) = (self.term, self.commit);
         let State::Leader(leading) = &mut self.state else { return };
         if !std::mem::take(&mut leading.heartbeat_due) {
@@ -209,7 +209,7 @@ impl Raft {
         }
         let round = leading.rounds.latest();
         if let Some(to) = dest(leading.progress.keys().copied().collect()) {
-            self.send_now(to, Message::Heartbeat { term, commit, round }, Lane::Control, out);
+            self.send_now(to, Message::Heartbeat { term, commit, round, sent: now.mono }, Lane::Control, out);
         }
     }
 
@@ -267,12 +267,13 @@ impl Raft {
         &mut self,
         now: Now,
         from: NodeId,
-        round: u64,
-        verified: Slot,
+        (round, verified): (u64, Slot),
+        clocks: (Time, Time),
         out: &mut Out<Raft>,
     ) {
         let Some(progress) = self.progress(from) else { return };
         progress.round = progress.round.max(round);
+        self.note_clock(now, from, clocks);
         self.on_answer(now, from, verified, out);
         self.answer_reads(out);
     }

@@ -29,6 +29,8 @@ pub(crate) enum Purpose {
     Engine = 9,
     /// What the operator does, and whom it asks.
     Operator = 10,
+    /// How fast clocks run.
+    Clock = 11,
 }
 
 /// The generator of one keyed draw.

@@ -11,6 +11,7 @@
 
 mod apply;
 mod clients;
+mod clock;
 mod disk;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,7 @@ use crate::schedule::CrashPoint;
 use crate::shared::{Coming, Shared, Stop, Work};
 use crate::subject::Subject;
 use apply::Job;
+use clock::Clock;
 
 /// What waits for the next batch.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ pub(crate) struct Life<P: Subject> {
     pub(crate) number: u64,
     pub(crate) core: P,
     pub(crate) kv: Kv<MemEngine>,
-    booted: Time,
+    clock: Clock,
     wall_skew_ms: i64,
     submitter: Submitter,
     gates: GateQueue<Held<P>>,
@@ -108,6 +110,7 @@ pub(crate) struct Birth<P: Subject> {
     pub(crate) recovered: consensus::Recovered<P>,
     pub(crate) submitter: Submitter,
     pub(crate) wall_skew_ms: i64,
+    pub(crate) drift_ppm: i64,
     pub(crate) mutation: Mutation,
     pub(crate) armed: Option<CrashPoint>,
 }
@@ -118,7 +121,8 @@ const EPOCH_MS: i64 = 1_700_000_000_000;
 impl<P: Subject> Life<P> {
     /// Recovers a replica and carries out its first actions.
     pub(crate) fn begin(birth: Birth<P>, shared: &mut Shared) -> (Life<P>, Result<(), Stop>) {
-        let now = now(Time(0), shared.now(), birth.wall_skew_ms);
+        let clock = Clock::start(shared.now(), birth.drift_ppm);
+        let now = now(clock, shared.now(), birth.wall_skew_ms);
         let seed = keys::rng(shared.seed, Purpose::Node, [birth.id.0, birth.number, 0]).next_u64();
         let mut out = Out::default();
         let committed = birth.recovered.applied.0;
@@ -128,7 +132,7 @@ impl<P: Subject> Life<P> {
             number: birth.number,
             core,
             kv: birth.kv,
-            booted: shared.now(),
+            clock,
             wall_skew_ms: birth.wall_skew_ms,
             submitter: birth.submitter,
             gates: GateQueue::default(),
@@ -211,6 +215,13 @@ impl<P: Subject> Life<P> {
         self.wall_skew_ms = wall_skew_ms;
     }
 
+    /// Changes the speed of the monotonic clock.
+    pub(crate) fn drift(&mut self, drift_ppm: i64, shared: &mut Shared) {
+        self.clock.set_drift(shared.now(), drift_ppm);
+        self.timer_at = None;
+        self.set_timer(shared);
+    }
+
     fn request(&mut self, request: Request, shared: &mut Shared) {
         self.take(Incoming::Input(Input::Request(request)), shared);
     }
@@ -234,7 +245,7 @@ impl<P: Subject> Life<P> {
     }
 
     fn now(&self, shared: &Shared) -> Now {
-        now(self.booted, shared.now(), self.wall_skew_ms)
+        now(self.clock, shared.now(), self.wall_skew_ms)
     }
 
     /// One batch: `step*`, then `flush` (contract C6).
@@ -323,7 +334,7 @@ impl<P: Subject> Life<P> {
     fn set_timer(&mut self, shared: &mut Shared) {
         let deadlines = [self.core.deadline(), self.submitter.deadline()];
         let Some(next) = deadlines.into_iter().flatten().min() else { return };
-        let at = (self.booted + next.since(Time(0))).max(shared.now());
+        let at = self.clock.when(next).max(shared.now());
         if self.timer_at.is_none_or(|set| at < set) {
             self.timer_at = Some(at);
             let work = Work::Timer { at };
@@ -337,9 +348,9 @@ impl<P: Subject> Life<P> {
     }
 }
 
-fn now(booted: Time, now: Time, wall_skew_ms: i64) -> Now {
+fn now(clock: Clock, now: Time, wall_skew_ms: i64) -> Now {
     let wall = WallTime(EPOCH_MS + (now.0 / 1_000_000) as i64 + wall_skew_ms);
-    Now { mono: Time(0) + now.since(booted), wall }
+    Now { mono: clock.mono(now), wall }
 }
 
 /// A message as the trace shows it; nothing if there is none.

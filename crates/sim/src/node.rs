@@ -39,6 +39,10 @@ pub(crate) struct Node<P: Subject> {
     /// It crashes again in its next recovery.
     pub(crate) dies_in_recovery: bool,
     pub(crate) wall_skew_ms: i64,
+    /// How much its monotonic clock gains when nothing disturbs it,
+    drift_usual_ppm: i64,
+    /// and now.
+    drift_ppm: i64,
     pub(crate) extra_sync: Duration,
     pub(crate) extra_apply: Duration,
 }
@@ -50,6 +54,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 impl<P: Subject> Node<P> {
     pub(crate) fn new(id: NodeId, shared: &Shared) -> Node<P> {
+        let drift_usual_ppm = shared.setup.pace.drift_of(shared.seed, id);
         let mut rng = keys::rng(shared.seed, Purpose::Node, [id.0, 0, 0]);
         let skew = shared.setup.pace.skew.as_millis() as u64;
         Node {
@@ -66,6 +71,8 @@ impl<P: Subject> Node<P> {
             lost: false,
             power_fails: false,
             dies_in_recovery: false,
+            drift_usual_ppm,
+            drift_ppm: drift_usual_ppm,
             wall_skew_ms: rng.between(0, 2 * skew) as i64 - skew as i64,
             extra_sync: Duration::ZERO,
             extra_apply: Duration::ZERO,
@@ -77,6 +84,14 @@ impl<P: Subject> Node<P> {
         self.restart += 1;
         let at = shared.now() + after;
         shared.queue.at(at, Coming::Start { node: self.id, restart: self.restart });
+    }
+
+    /// Its monotonic clock runs at another speed; `None` for its usual one.
+    pub(crate) fn set_drift(&mut self, drift_ppm: Option<i64>, shared: &mut Shared) {
+        self.drift_ppm = drift_ppm.unwrap_or(self.drift_usual_ppm);
+        if let Some(life) = &mut self.life {
+            life.drift(self.drift_ppm, shared);
+        }
     }
 
     /// No planned start happens any more.
@@ -134,6 +149,7 @@ impl<P: Subject> Node<P> {
             kv,
             submitter: self.submitter(shared),
             wall_skew_ms: self.wall_skew_ms,
+            drift_ppm: self.drift_ppm,
             mutation: options.mutation(),
             armed: dies.then_some(CrashPoint::Recovery),
         };

@@ -22,6 +22,7 @@ impl Subject for Raft {
             cache_bytes_max: tuning.cache_bytes,
             checkpoint_entries: tuning.checkpoint_entries,
             retained_entries: tuning.keep_entries,
+            lease_drift_ppm: tuning.lease_drift_ppm,
             #[cfg(feature = "planted")]
             planted: options.planted.and_then(crate::bugbank::Bug::in_raft),
             ..Config::new(id, founders.iter().copied())

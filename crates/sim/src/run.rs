@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use checker::{Call, ClientId, Level, Outcome, Verdict};
+use consensus::Membership;
 use storage::MemEngine;
 use trace::{Details, Kind, OpId, Recorder, Stamp};
 use types::{NodeId, Time};
@@ -284,7 +285,7 @@ fn whereabouts<P: Subject>(world: &World<P>) -> String {
             Some(life) => {
                 let status = life.core.status();
                 format!(
-                    "\n  {:?} is {:?} in {:?} of {:?}, log {}..{}, durable {}, committed {}, applied {}",
+                    "\n  {:?} is {:?} in {:?} of {:?}, log {}..{}, durable {}, committed {}, applied {}, sees {}",
                     node.id,
                     status.role,
                     status.epoch,
@@ -293,10 +294,25 @@ fn whereabouts<P: Subject>(world: &World<P>) -> String {
                     status.last,
                     status.durable,
                     status.committed,
-                    life.kv.applied().0
+                    life.kv.applied().0,
+                    in_words(&status.membership)
                 )
             }
         });
+    }
+    text
+}
+
+/// A membership in a few words: `voters [n1, n2], outgoing [n3], learners [n4]`.
+fn in_words(membership: &Membership) -> String {
+    let list = |nodes: Vec<NodeId>| format!("{nodes:?}");
+    let mut text = format!("voters {}", list(membership.voters().collect()));
+    if membership.is_joint() {
+        text.push_str(&format!(", outgoing {}", list(membership.outgoing.iter().copied().collect())));
+    }
+    let learners: Vec<NodeId> = membership.learners().collect();
+    if !learners.is_empty() {
+        text.push_str(&format!(", learners {}", list(learners)));
     }
     text
 }

@@ -120,6 +120,14 @@ pub enum Fault {
         /// Who shall lead.
         to: Target,
     },
+    /// `drift WHO ppm=PARTS`: the monotonic clock gains (or loses) so many parts per million while it lasts. A person may
+    /// write more than leases are made for; then they are not to blame.
+    Drift {
+        /// Whose clock.
+        who: Target,
+        /// How much it gains.
+        ppm: i64,
+    },
     /// `clock WHO step=MILLISECONDS`: the wall clock jumps. It does not jump back when the fault ends.
     Clock {
         /// Whose clock.
@@ -207,6 +215,7 @@ impl Fault {
             Fault::SlowDisk { .. } => "slowdisk",
             Fault::SlowApply { .. } => "slowapply",
             Fault::Clock { .. } => "clock",
+            Fault::Drift { .. } => "drift",
             Fault::Member { .. } => "member",
             Fault::Transfer { .. } => "transfer",
         }

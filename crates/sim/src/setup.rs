@@ -43,6 +43,10 @@ pub struct Pace {
     pub apply: (Duration, Duration),
     /// How far wall clocks stand apart, at most.
     pub skew: Duration,
+    /// How much monotonic clocks gain or lose, at most, in parts per million.
+    pub drift_ppm: u64,
+    /// One node whose clock is ten times as wrong as that.
+    pub worst_clock: Option<NodeId>,
     /// How often the state engine makes itself durable behind everybody's back, a batch, in parts per million.
     pub engine_persist_ppm: u32,
     /// Bytes of a log segment.
@@ -74,6 +78,8 @@ pub struct Tuning {
     pub apply_entries: u64,
     /// Bytes of old entries that a replica keeps in memory.
     pub cache_bytes: u64,
+    /// Lease reads, and how far clocks may be from true, in parts per million.
+    pub lease_drift_ppm: Option<u64>,
 }
 
 /// What clients do. Weights are relative.
@@ -135,7 +141,7 @@ pub struct Climate {
     pub storm: u32,
     /// Slow disks and slow state machines.
     pub slow: u32,
-    /// Clocks jump.
+    /// Wall clocks jump, and monotonic ones change their speed.
     pub clock: u32,
     /// A row of short-lived leaders, each reaching only a few others: what unfinished replication needs.
     pub churn: u32,
@@ -163,12 +169,17 @@ impl Setup {
         let mut rng = keys::rng(seed, Purpose::Setup, [0; 3]);
         let drawn = *rng.pick(&[3, 3, 3, 3, 3, 5, 5, 5, 5, 1, 2, 4]).unwrap_or(&3);
         let storm = ms(&mut rng, 4_000, 9_000);
-        let tuning = Tuning::draw(&mut rng);
+        let mut tuning = Tuning::draw(&mut rng);
+        let mut clocks = keys::rng(seed, Purpose::Clock, [0; 3]);
+        let bound_ppm = *clocks.pick(&[1_000, 10_000, 50_000]).unwrap_or(&1_000);
+        tuning.lease_drift_ppm = (clocks.below(2) == 0).then_some(bound_ppm);
+        let drift_ppm = if clocks.below(3) == 0 { 0 } else { bound_ppm * 9 / 10 };
+        let worst_clock = (clocks.below(4) == 0).then(|| NodeId(clocks.between(1, 5)));
         Setup {
             nodes: nodes.unwrap_or(drawn),
             spares: Climate::spares(seed),
             storm,
-            pace: Pace::draw(&mut rng),
+            pace: Pace { drift_ppm, worst_clock, ..Pace::draw(&mut rng) },
             workload: Workload::draw(&mut rng, storm),
             climate: Climate::draw(&mut rng, tuning.election, seed),
             tuning,
@@ -187,6 +198,16 @@ impl Setup {
 }
 
 impl Pace {
+    /// How much the clock of one node usually gains.
+    pub(crate) fn drift_of(&self, seed: u64, id: NodeId) -> i64 {
+        let mut rng = keys::rng(seed, Purpose::Clock, [id.0, 1, 0]);
+        let most = i64::try_from(self.drift_ppm).unwrap_or(0);
+        match self.worst_clock == Some(id) {
+            true => *rng.pick(&[-10 * most, 10 * most]).unwrap_or(&0),
+            false => rng.between(0, 2 * self.drift_ppm) as i64 - most,
+        }
+    }
+
     fn draw(rng: &mut Rng) -> Pace {
         let sync_most = us_of(rng, &[200, 1_000, 5_000, 20_000]);
         let apply_most = us_of(rng, &[50, 500, 5_000, 20_000]);
@@ -195,6 +216,8 @@ impl Pace {
             sync: (sync_most / 4, sync_most),
             apply: (apply_most / 4, apply_most),
             skew: ms(rng, 0, 500),
+            drift_ppm: 0,
+            worst_clock: None,
             engine_persist_ppm: *rng.pick(&[0, 10_000, 200_000]).unwrap_or(&0),
             segment_bytes: *rng.pick(&[4 << 10, 8 << 10, 32 << 10]).unwrap_or(&(8 << 10)),
         }
@@ -216,6 +239,7 @@ impl Tuning {
             batch_bytes: *rng.pick(&[1, 500, 1 << 20]).unwrap_or(&500),
             hold: us_of(rng, &[0, 1_000, 5_000]),
             apply_entries: *rng.pick(&[1, 7, 64]).unwrap_or(&7),
+            lease_drift_ppm: None,
             cache_bytes: *rng.pick(&[0, 500, 1 << 20]).unwrap_or(&500),
         }
     }

@@ -295,6 +295,7 @@ impl<P: Subject> World<P> {
                     })?;
                 }
             }
+            Fault::Drift { who, ppm } => self.drift(who, Some(ppm)),
             Fault::Member { who, change } => self.change_members(key, who, change)?,
             Fault::Transfer { to } => self.transfer_leadership(key, to)?,
             Fault::Pause { who } => self.pause(who, at + lasts),
@@ -324,7 +325,16 @@ impl<P: Subject> World<P> {
             // A slow leader may be nobody's leader any more: all are made fast again.
             Some(Fault::SlowDisk { .. }) => self.slow(Target::All, Some(Duration::ZERO), None),
             Some(Fault::SlowApply { .. }) => self.slow(Target::All, None, Some(Duration::ZERO)),
+            Some(Fault::Drift { .. }) => self.drift(Target::All, None),
             _ => {}
+        }
+    }
+
+    fn drift(&mut self, who: Target, ppm: Option<i64>) {
+        for id in self.resolve(who) {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.set_drift(ppm, &mut self.shared);
+            }
         }
     }
 

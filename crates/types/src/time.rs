@@ -50,6 +50,15 @@ impl fmt::Debug for Time {
     }
 }
 
+impl Wire for Time {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(Time(u64::decode(input)?))
+    }
+}
+
 impl Wire for WallTime {
     fn encode(&self, out: &mut Vec<u8>) {
         self.0.encode(out);

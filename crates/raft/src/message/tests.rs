@@ -1,6 +1,6 @@
 use super::*;
 use consensus::{Entry, EntryKind, Membership};
-use types::{Epoch, NodeId, SessionId};
+use types::{Epoch, NodeId, SessionId, Time};
 
 fn record(term: u64) -> Record {
     Record { term, entry: Entry { kind: EntryKind::Commands, payload: Bytes::from_static(b"payload") } }
@@ -27,8 +27,8 @@ fn one_of_each() -> Vec<Message> {
         Message::Appended { term, session, matched: Slot(3) },
         Message::Rejected { term, session, prev: Slot(3), hint: Slot(2), hint_term: 1 },
         Message::Commit { term, commit: Slot(3) },
-        Message::Heartbeat { term, commit: Slot(3), round },
-        Message::HeartbeatAck { term, round, verified: Slot(3) },
+        Message::Heartbeat { term, commit: Slot(3), round, sent: Time(5) },
+        Message::HeartbeatAck { term, round, verified: Slot(3), sent: Time(5), clock: Time(6) },
         Message::Forward { commands: vec![command] },
         Message::ReadAsk { ask: 5 },
         Message::ReadAnswer { ask: 5, at: Slot(3) },

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use consensus::{Consensus, Input, Protocol, Role};
-use types::{Epoch, Slot};
+use types::{Epoch, Slot, Time};
 
 use super::machine::n;
 use super::world::World;
@@ -110,7 +110,7 @@ fn a_leader_that_restarts_may_be_elected_again_at_once() {
     for node in [2, 3] {
         world.now = world.now + Duration::from_millis(1);
         let (verified, round) = (Slot(0), 0);
-        let alive = Message::Heartbeat { term: 1, commit: verified, round };
+        let alive = Message::Heartbeat { term: 1, commit: verified, round, sent: Time(0) };
         world.step(node, Input::Recv { from: n(1), message: alive });
     }
     world.now = world.now.max(deadline);

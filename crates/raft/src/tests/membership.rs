@@ -174,6 +174,28 @@ fn a_leader_that_is_removed_makes_room() {
     world.assert_sound();
 }
 
+/// Simulator seed 7274: the leader of two that removed itself is the only one who knows, and its log is the longer one. If it
+/// did not stand, nobody could win.
+#[test]
+fn a_leader_that_removed_itself_leads_again_if_it_must() {
+    let mut world = World::new(2);
+    world.elect(1);
+    world.reconfigure(1, &[remove(1)]);
+    while let Some(next) = world.bag.pop_front().filter(|_| world.raft(1).membership().is_joint()) {
+        world.deliver(next);
+    }
+    assert_eq!((world.voters(1), world.voters(2)), (vec![2], vec![2]));
+    assert!(world.raft(2).membership().is_joint(), "2 has not heard the end of it");
+    world.bag.clear();
+    for node in 1..=2 {
+        world.crash(node);
+        world.restart(node);
+    }
+    world.run_for(10 * second());
+    assert_eq!((world.leader(), world.voters(2)), (Some(2), vec![2]), "1 led once more, and made room");
+    world.assert_sound();
+}
+
 #[test]
 fn the_last_voter_cannot_go_and_one_change_goes_at_a_time() {
     let mut world = World::with_spares(1, 1, |_| {});

@@ -3,6 +3,7 @@
 mod bank;
 mod checkpoints;
 mod election;
+mod leases;
 mod machine;
 mod membership;
 mod recovery;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use consensus::{Action, Consensus, Dest, Input, Lane, Out, Protocol, Request, StoreOp, Token, WriteSeq};
-use types::{Now, Rng, Slot, WallTime};
+use types::{Now, Rng, Slot, Time, WallTime};
 
 use super::machine::n;
 use super::world::{World, command, record};
@@ -275,8 +275,14 @@ fn senseless(rng: &mut Rng) -> Message {
         2 => Message::Appended { term, session, matched: slot },
         3 => Message::Rejected { term, session, prev: slot, hint: commit, hint_term: prev_term },
         4 => Message::Commit { term, commit },
-        5 => Message::Heartbeat { term, commit, round: index },
-        6 => Message::HeartbeatAck { term, round: index, verified: slot },
+        5 => Message::Heartbeat { term, commit, round: index, sent: Time(number()) },
+        6 => Message::HeartbeatAck {
+            term,
+            round: index,
+            verified: slot,
+            sent: Time(number()),
+            clock: Time(number()),
+        },
         7 => Message::ReadAnswer { ask: index, at: slot },
         8 => Message::Chunk {
             term,

@@ -25,6 +25,8 @@ pub struct World {
     pub machines: BTreeMap<NodeId, Machine>,
     pub bag: VecDeque<Envelope>,
     pub now: Time,
+    /// How fast the clocks of some nodes run.
+    pub rates_ppm: BTreeMap<u64, u64>,
     /// Links that lose everything, by direction.
     cut: BTreeSet<(NodeId, NodeId)>,
     inputs: VecDeque<(NodeId, Input<Raft>)>,
@@ -55,6 +57,7 @@ impl World {
             machines: BTreeMap::new(),
             bag: VecDeque::new(),
             now: Time(1),
+            rates_ppm: BTreeMap::new(),
             cut: BTreeSet::new(),
             inputs: VecDeque::new(),
             tokens: 0,
@@ -69,15 +72,24 @@ impl World {
             let mut config = Config::new(n(number), (1..=voters).map(NodeId));
             adjust(&mut config);
             let mut out = Out::default();
-            let machine = Machine::new(config, world.clock(), &mut out);
+            let machine = Machine::new(config, world.clock(number), &mut out);
             world.machines.insert(n(number), machine);
             world.perform(n(number), out);
         }
         world
     }
 
-    fn clock(&self) -> Now {
-        Now { mono: self.now, wall: WallTime((self.now.0 / 1_000_000) as i64) }
+    /// The clocks of `id`.
+    fn clock(&self, id: u64) -> Now {
+        let rate_ppm = self.rates_ppm.get(&id).copied().unwrap_or(1_000_000);
+        let mono = u128::from(self.now.0) * u128::from(rate_ppm) / 1_000_000;
+        Now { mono: Time(mono as u64), wall: WallTime((self.now.0 / 1_000_000) as i64) }
+    }
+
+    /// When the clock of `id` shows `time`.
+    fn world_time(&self, id: u64, time: Time) -> Time {
+        let rate_ppm = self.rates_ppm.get(&id).copied().unwrap_or(1_000_000);
+        Time((u128::from(time.0) * 1_000_000).div_ceil(u128::from(rate_ppm)) as u64)
     }
 
     pub fn machine(&mut self, id: u64) -> &mut Machine {
@@ -108,7 +120,7 @@ impl World {
 
     /// Several steps before one flush.
     pub fn batch(&mut self, id: u64, inputs: Vec<Input<Raft>>) {
-        let clock = self.clock();
+        let clock = self.clock(id);
         let machine = self.machine(id);
         if !machine.is_up {
             return;
@@ -135,10 +147,14 @@ impl World {
     }
 
     pub fn read(&mut self, id: u64) -> Token {
+        self.read_with(id, ReadLevel::ReadIndex)
+    }
+
+    pub fn read_with(&mut self, id: u64, level: ReadLevel) -> Token {
         self.tokens += 1;
         let token = Token(self.tokens);
         self.floors.insert(token, self.committed_last().unwrap_or_default());
-        self.request(id, Request::Read { token, level: ReadLevel::ReadIndex });
+        self.request(id, Request::Read { token, level });
         token
     }
 
@@ -170,7 +186,7 @@ impl World {
     /// Moves the clock to the time-out of `id` and lets it happen, without delivering anything.
     pub fn time_out(&mut self, id: u64) {
         let deadline = self.raft(id).deadline().expect("a node that waits for something");
-        self.now = self.now.max(deadline);
+        self.now = self.now.max(self.world_time(id, deadline));
         self.timer(id);
     }
 
@@ -231,7 +247,7 @@ impl World {
 
     fn next_deadline(&self) -> Option<(Time, NodeId)> {
         let up = self.machines.iter().filter(|(_, machine)| machine.is_up);
-        up.filter_map(|(id, machine)| Some((machine.raft.deadline()?, *id))).min()
+        up.filter_map(|(id, machine)| Some((self.world_time(id.0, machine.raft.deadline()?), *id))).min()
     }
 
     /// This read may return old data.
@@ -325,7 +341,7 @@ impl World {
 
     pub fn restart(&mut self, id: u64) {
         self.boots += 1;
-        let (boots, clock) = (self.boots, self.clock());
+        let (boots, clock) = (self.boots, self.clock(id));
         let mut out = Out::default();
         self.machine(id).restart(boots, clock, &mut out);
         self.perform(n(id), out);

@@ -19,6 +19,8 @@ impl<P: Subject> Life<P> {
             SubmitRequest::Write(convert::command(&operation.call).to_bytes())
         } else if operation.level == Level::Serializable || !self.mutation.asks_for_reads() {
             return self.answer_read(op, shared);
+        } else if shared.setup.tuning.lease_drift_ppm.is_some() && op.0.is_multiple_of(2) {
+            SubmitRequest::Read(ReadLevel::Lease)
         } else {
             SubmitRequest::Read(ReadLevel::ReadIndex)
         };

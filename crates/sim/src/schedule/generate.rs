@@ -145,6 +145,11 @@ impl Draw<'_> {
     }
 
     fn clock(&mut self) -> Fault {
+        let drift_ppm = self.setup.pace.drift_ppm;
+        if drift_ppm > 0 && self.rng.below(2) == 0 {
+            let ppm = self.rng.between(0, 2 * drift_ppm) as i64 - drift_ppm as i64;
+            return Fault::Drift { who: self.target(), ppm };
+        }
         let step_ms = self.rng.between(0, 4_000) as i64 - 2_000;
         Fault::Clock { who: self.target(), step_ms }
     }

@@ -65,6 +65,7 @@ impl fmt::Display for Fault {
             Fault::SlowDisk { who, extra } => write!(f, "slowdisk {who} extra={}", Span(*extra)),
             Fault::SlowApply { who, extra } => write!(f, "slowapply {who} extra={}", Span(*extra)),
             Fault::Clock { who, step_ms } => write!(f, "clock {who} step={step_ms}"),
+            Fault::Drift { who, ppm } => write!(f, "drift {who} ppm={ppm}"),
             Fault::Member { who, change } => write!(f, "member {who} do={change}"),
             Fault::Transfer { to } => write!(f, "transfer {to}"),
         }
@@ -183,6 +184,7 @@ fn fault(kind: &str, who: &str, parameters: &[&str]) -> Result<Fault, String> {
         "clog" => Fault::Clog { shape: shape(who)? },
         "slowdisk" => Fault::SlowDisk { who: target(who)?, extra: span(needed(&mut given, "extra")?)? },
         "slowapply" => Fault::SlowApply { who: target(who)?, extra: span(needed(&mut given, "extra")?)? },
+        "drift" => Fault::Drift { who: target(who)?, ppm: number(needed(&mut given, "ppm")?)? },
         "member" => Fault::Member { who: target(who)?, change: member_change(needed(&mut given, "do")?)? },
         "transfer" => Fault::Transfer { to: target(who)? },
         "clock" => Fault::Clock { who: target(who)?, step_ms: number(needed(&mut given, "step")?)? },
