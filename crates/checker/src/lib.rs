@@ -1,6 +1,7 @@
 //! Judges a finished history: linearizable? durable? did every replica agree?
 
 mod agreement;
+pub mod cycles;
 mod history;
 mod ledger;
 mod linearizable;
@@ -10,6 +11,7 @@ mod revisions;
 mod verdict;
 
 pub use agreement::Agreement;
+pub use cycles::{check_cycles, check_history_cycles};
 pub use history::{
     Answer, Call, Change, ClientId, Compare, Found, History, Item, Level, Operation, Outcome,
     ReadHistoryError, Revision, Step, Txn,

@@ -1,0 +1,220 @@
+//! Registers: a read tells whose write it saw, and the order of versions is pieced together.
+
+use std::ops::Range;
+
+use super::fan::Fan;
+use super::graph::{Edges, Kind, Node};
+use super::versions::{self, INITIAL, Step, Version};
+use super::writers::Writers;
+use super::{Action, Ended, Key, Transactions, violation};
+use crate::{Revision, Verdict, Violation};
+
+/// All that is known about all registers.
+pub(super) struct Registers<'t> {
+    txns: &'t Transactions,
+    pub writers: Writers,
+    /// By write: its revision, if somebody was told.
+    revisions: Vec<Option<Revision>>,
+    /// By key and transaction.
+    touches: Vec<Touch>,
+}
+
+/// What one transaction had to do with one register.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Touch {
+    pub key: Key,
+    pub txn: Node,
+    /// The version that it found, if it read before it wrote.
+    pub found: Option<Version>,
+    /// The version that it left, if it wrote.
+    pub left: Option<Version>,
+}
+
+impl<'t> Registers<'t> {
+    /// Gathers what `txns` say about registers.
+    ///
+    /// # Errors
+    /// E1 or E3 is broken, or a value is written twice.
+    pub fn new(txns: &'t Transactions) -> Result<Registers<'t>, Verdict> {
+        let writers = Writers::new(txns, |action| match action {
+            Action::Write { key, value, .. } => Some((*key, *value)),
+            _ => None,
+        })?;
+        let revisions = vec![None; writers.list.len()];
+        let mut registers = Registers { txns, writers, revisions, touches: Vec::new() };
+        registers.gather().map_err(Verdict::Violated)?;
+        registers.check_lost_updates().map_err(Verdict::Violated)?;
+        Ok(registers)
+    }
+
+    fn gather(&mut self) -> Result<(), Violation> {
+        for (index, txn) in self.txns.list.iter().enumerate() {
+            let first = self.touches.len();
+            for action in &txn.actions {
+                self.gather_action(index as Node, txn.ended, first, action)?;
+            }
+        }
+        self.touches.sort_by_key(|touch| touch.key);
+        Ok(())
+    }
+
+    fn gather_action(
+        &mut self,
+        txn: Node,
+        ended: Ended,
+        first: usize,
+        action: &Action,
+    ) -> Result<(), Violation> {
+        match (action, ended) {
+            (Action::Write { key, value, revision }, Ended::Committed | Ended::Unknown) => {
+                let Some(write) = self.writers.find(*key, *value) else { return Ok(()) };
+                self.note_revision(write, *revision, txn)?;
+                let version = self.version(*key, write);
+                self.touch(first, *key, txn).left = Some(version);
+            }
+            (Action::Read { key, value, revision }, Ended::Committed) => {
+                let mut found = INITIAL;
+                if let Some(value) = value {
+                    let on_top = || {
+                        let own =
+                            |action: &Action| matches!(action, Action::Write { key: own, .. } if own == key);
+                        self.txns.list[txn as usize].actions.iter().any(own).then_some(txn)
+                    };
+                    let write = self.writers.seen(self.txns, txn, (*key, *value), on_top)?;
+                    self.note_revision(write, *revision, txn)?;
+                    self.writers.check_final(self.txns, txn, write)?;
+                    found = self.version(*key, write);
+                }
+                let touch = self.touch(first, *key, txn);
+                if touch.left.is_none() {
+                    touch.found = Some(found);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The touch of `key` by the transaction whose touches start at `first`.
+    fn touch(&mut self, first: usize, key: Key, txn: Node) -> &mut Touch {
+        let known = self.touches[first..].iter().position(|touch| touch.key == key);
+        let index = known.map_or(self.touches.len(), |index| first + index);
+        if index == self.touches.len() {
+            self.touches.push(Touch { key, txn, found: None, left: None });
+        }
+        &mut self.touches[index]
+    }
+
+    fn version(&self, key: Key, write: usize) -> Version {
+        (write - self.writers.of_key(key).start) as Version + 1
+    }
+
+    fn note_revision(&mut self, write: usize, told: Option<Revision>, by: Node) -> Result<(), Violation> {
+        let known = &mut self.revisions[write];
+        match (*known, told) {
+            (Some(known), Some(told)) if known != told => {
+                let write = self.writers.list[write];
+                let (key, value) = (self.txns.key(write.key), self.txns.value(write.value));
+                let ops = [by, write.txn].map(|txn| self.txns.list[txn as usize].id);
+                let expected = format!("{key} = {value} written at revision {known}, as others were told");
+                let found = format!("revision {told} in operation {}", ops[0].0);
+                Err(violation("one write at two revisions", &expected, found, ops.to_vec()))
+            }
+            (known_before, told) => {
+                *known = known_before.or(told);
+                Ok(())
+            }
+        }
+    }
+
+    /// E3.
+    fn check_lost_updates(&self) -> Result<(), Violation> {
+        let committed = |touch: &&Touch| self.txns.list[touch.txn as usize].ended == Ended::Committed;
+        let updates = self.touches.iter().filter(committed).filter(|touch| touch.left.is_some());
+        let mut updates: Vec<(Key, Version, Node)> =
+            updates.filter_map(|touch| Some((touch.key, touch.found?, touch.txn))).collect();
+        updates.sort_unstable();
+        match updates.windows(2).find(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1)) {
+            None => Ok(()),
+            Some(pair) => {
+                let (key, version) = (pair[0].0, self.version_text(pair[0].0, pair[0].1));
+                let ops = [pair[0].2, pair[1].2].map(|txn| self.txns.list[txn as usize].id);
+                let found = format!("operations {} and {} each replaced it", ops[0].0, ops[1].0);
+                let expected = format!("{} = {version} replaced once", self.txns.key(key));
+                Err(violation("lost update", &expected, found, ops.to_vec()))
+            }
+        }
+    }
+
+    fn version_text(&self, key: Key, version: Version) -> String {
+        match (version as usize).checked_sub(1) {
+            Some(index) => self.txns.value(self.writers.list[self.writers.of_key(key).start + index].value),
+            None => "nothing".to_owned(),
+        }
+    }
+
+    /// Marks the transactions without an answer of which a value was seen.
+    pub fn mark_seen(&self, happened: &mut [bool]) {
+        for touch in &self.touches {
+            if let Some(index) = touch.found.and_then(|version| (version as usize).checked_sub(1)) {
+                let writer = self.writers.list[self.writers.of_key(touch.key).start + index].txn;
+                happened[writer as usize] = true;
+            }
+        }
+    }
+
+    /// Adds what registers say about the order of the transactions that `happened`. Returns E6, if it is broken.
+    pub fn add_edges(&self, happened: &[bool], edges: &mut Edges) -> Option<Violation> {
+        let mut circle = None;
+        for touches in self.touches.chunk_by(|a, b| a.key == b.key) {
+            let key = touches[0].key;
+            let touches: Vec<Touch> =
+                touches.iter().copied().filter(|touch| happened[touch.txn as usize]).collect();
+            let writes = self.writers.of_key(key);
+            let revisions = &self.revisions[writes.clone()];
+            let (steps, cycle) = versions::order(&self.txns.list, &touches, revisions);
+            let text = |version: Version| self.version_text(key, version);
+            circle = circle.or(cycle.map(|cycle| versions::circle(self.txns, key, &cycle, text)));
+            self.add_edges_of(key, writes, &touches, &steps, edges);
+        }
+        circle
+    }
+
+    fn add_edges_of(
+        &self,
+        key: Key,
+        writes: Range<usize>,
+        touches: &[Touch],
+        steps: &[Step],
+        edges: &mut Edges,
+    ) {
+        let writer = |version: Version| {
+            (version as usize).checked_sub(1).map(|index| self.writers.list[writes.start + index].txn)
+        };
+        let mut readers: Vec<(Version, Node)> =
+            touches.iter().filter_map(|touch| Some((touch.found?, touch.txn))).collect();
+        readers.sort_unstable();
+        for (version, reader) in &readers {
+            if let Some(writer) = writer(*version) {
+                edges.add(writer, *reader, Kind::Wr, key);
+            }
+        }
+        let mut preceded = vec![false; writes.len() + 1];
+        for step in steps {
+            preceded[step.to as usize] = true;
+            let Some(next) = writer(step.to) else { continue };
+            if let Some(before) = writer(step.from) {
+                edges.add(before, next, Kind::Ww, key);
+            }
+            let first = readers.partition_point(|(version, _)| *version < step.from);
+            let readers = readers[first..].iter().take_while(|(version, _)| *version == step.from);
+            readers.for_each(|(_, reader)| edges.add(*reader, next, Kind::Rw, key));
+        }
+        // Whoever found nothing came before every write.
+        let unread = readers.iter().take_while(|(version, _)| *version == INITIAL);
+        let sources =
+            touches.iter().filter(|touch| touch.left.is_some_and(|version| !preceded[version as usize]));
+        let fan = Fan::new(edges, sources.map(|touch| touch.txn).collect());
+        unread.for_each(|(_, reader)| fan.reach(edges, *reader, Kind::Rw, key));
+    }
+}
