@@ -261,6 +261,17 @@ impl Compare {
     }
 }
 
+impl Item {
+    /// Whether somebody who was told `told` of this item was told the truth, if not all of it.
+    pub(crate) fn may_be_told_as(&self, told: &Item) -> bool {
+        let equal = |known: Option<i64>, told: Option<i64>| told.is_none() || known == told;
+        self.value == told.value
+            && equal(self.mod_revision, told.mod_revision)
+            && equal(self.create_revision, told.create_revision)
+            && equal(self.version, told.version)
+    }
+}
+
 impl Outcome {
     /// An answer of one step at a known revision.
     pub fn ok(revision: Revision, found: Found) -> Outcome {
