@@ -6,9 +6,10 @@
 mod common;
 
 use checker::{
-    Answer, Call, Compare, Found, History, Item, Level, Operation, Outcome, STEPS_DEFAULT,
+    Answer, Found, History, Level, Operation, Outcome, STEPS_DEFAULT, check_history_cycles,
     check_linearizable, check_revisions,
 };
+use common::blind::{forget, without_revisions};
 use common::store::Store;
 use common::{Recipe, World};
 use types::Rng;
@@ -61,6 +62,25 @@ fn the_linearizability_checker_is_the_definition() {
     assert!(counts.iter().all(|count| *count > 400), "{counts:?}");
 }
 
+/// C4 need not see everything, but what it rejects no order explains.
+#[test]
+fn the_cycle_checker_rejects_nothing_that_some_order_explains() {
+    let mut counts = [[0; 2]; 2];
+    for seed in 0..HISTORIES {
+        let history = spoiled(seed, World::history(seed, recipe(seed)));
+        for (revisions, history) in [(true, history.clone()), (false, without_revisions(&history))] {
+            let explained = some_order(&history, revisions);
+            let verdict = check_history_cycles(&history);
+            assert!(verdict.holds() || verdict.violated(), "seed {seed}: {verdict}");
+            assert!(verdict.holds() || !explained, "seed {seed}: {verdict}\n{}", text(&history));
+            counts[usize::from(revisions)][usize::from(explained)] +=
+                u32::from(verdict.violated() != explained);
+        }
+    }
+    println!("C4 sees {} of the bad histories with revisions, {} without", counts[1][0], counts[0][0]);
+    assert!(counts[1][0] > 350 && counts[0][0] > 200, "{counts:?}");
+}
+
 /// Changes a few answers of most histories into something plausible.
 fn spoiled(seed: u64, history: History) -> History {
     let mut rng = Rng::keyed(seed, &[5]);
@@ -109,39 +129,6 @@ fn same_shape(a: &Outcome, b: &Outcome) -> bool {
             std::mem::discriminant(a) == std::mem::discriminant(b)
         }
         _ => false,
-    }
-}
-
-/// The history as clients tell it who see values and versions only.
-fn without_revisions(history: &History) -> History {
-    let mut operations = history.operations().to_vec();
-    for operation in &mut operations {
-        if let Call::Txn(txn) = &mut operation.call {
-            for compare in &mut txn.compare {
-                if let Compare::ModRevision(key, _) | Compare::CreateRevision(key, _) = compare {
-                    *compare = Compare::Version(key.clone(), 1);
-                }
-            }
-        }
-        let Outcome::Answered { revision, answer } = &mut operation.outcome else { continue };
-        *revision = None;
-        let found = match answer {
-            Answer::One(found) => std::slice::from_mut(found),
-            Answer::Txn { found, .. } => found,
-        };
-        found.iter_mut().for_each(forget);
-    }
-    History::from_operations(operations)
-}
-
-fn forget(found: &mut Found) {
-    let items: Vec<&mut Item> = match found {
-        Found::Get(item) => item.iter_mut().collect(),
-        Found::Range(items) => items.iter_mut().map(|(_, item)| item).collect(),
-        Found::Put | Found::Delete(_) => Vec::new(),
-    };
-    for item in items {
-        (item.mod_revision, item.create_revision) = (None, None);
     }
 }
 

@@ -64,6 +64,7 @@ impl<'t> Lists<'t> {
         let order: Result<Vec<usize>, Violation> =
             (0..longest.values.len()).map(|at| self.writer(txns, longest, at)).collect();
         let order = order?;
+        self.check_own_order(txns, longest, &order)?;
         for read in reads.iter().filter(|read| read.external) {
             if let Some(last) = read.values.len().checked_sub(1) {
                 self.writers.check_final(txns, read.txn, order[last])?;
@@ -79,6 +80,34 @@ impl<'t> Lists<'t> {
         };
         let on_top = || read.values[at + 1..].iter().find_map(committed);
         self.writers.seen(txns, read.txn, (read.key, read.values[at]), on_top)
+    }
+
+    /// E2: what one transaction appended stands as it appended it. If others come between, that is a circle.
+    fn check_own_order(
+        &self,
+        txns: &Transactions,
+        read: &Read<'t>,
+        order: &[usize],
+    ) -> Result<(), Violation> {
+        let write = |index: &usize| &self.writers.list[*index];
+        let turned = |pair: &&[usize]| {
+            write(&pair[0]).txn == write(&pair[1]).txn && write(&pair[0]).left < write(&pair[1]).left
+        };
+        match order.windows(2).find(turned) {
+            None => Ok(()),
+            Some(pair) => {
+                let ids = [read.txn, write(&pair[0]).txn].map(|txn| txns.list[txn as usize].id);
+                let (key, list) = (txns.key(read.key), words::list(txns, read.values));
+                let found = format!(
+                    "{key} = {list} in operation {}, but operation {} appended {} first",
+                    ids[0].0,
+                    ids[1].0,
+                    txns.value(write(&pair[1]).value)
+                );
+                let expected = "the elements of one transaction in its order";
+                Err(violation("incompatible order", expected, found, ids.to_vec()))
+            }
+        }
     }
 
     /// Marks the transactions without an answer of which an element was seen.

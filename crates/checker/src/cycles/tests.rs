@@ -116,6 +116,8 @@ fn lists_that_cannot_be_one_list() {
     let other = during(2, vec![append(X, 2)]);
     let reads = [during(3, vec![list(X, [1, 2])]), during(4, vec![list(X, [2])])];
     assert_eq!(broken([vec![writes, other], reads.to_vec()].concat()), "incompatible order");
+    let both = during(1, vec![append(X, 1), append(X, 2)]);
+    assert_eq!(broken(vec![both, during(2, vec![list(X, [2, 1])])]), "incompatible order");
 }
 
 #[test]

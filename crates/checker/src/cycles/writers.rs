@@ -12,6 +12,8 @@ pub(super) struct Written {
     pub key: Key,
     pub value: Value,
     pub txn: Node,
+    /// How many writes its transaction did after it, to any key.
+    pub left: u32,
     /// Whether its transaction writes nothing to the key after it.
     pub last: bool,
 }
@@ -33,9 +35,9 @@ impl Writers {
         let mut list = Vec::new();
         for (index, txn) in txns.list.iter().enumerate() {
             let first = list.len();
-            for (key, value) in txn.actions.iter().rev().filter_map(&select) {
+            for (left, (key, value)) in (0..).zip(txn.actions.iter().rev().filter_map(&select)) {
                 let last = list[first..].iter().all(|later: &Written| later.key != key);
-                list.push(Written { key, value, txn: index as Node, last });
+                list.push(Written { key, value, txn: index as Node, left, last });
             }
         }
         list.sort_unstable_by_key(|write| (write.key, write.value));

@@ -9,8 +9,12 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "a panic here fails the test that made the world")]
 
+pub mod blind;
+pub mod list_mutate;
+pub mod lists;
 pub mod mutate;
 pub mod store;
+pub mod table;
 pub mod view;
 
 use std::collections::BTreeMap;
