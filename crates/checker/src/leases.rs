@@ -142,3 +142,6 @@ pub fn check_leases(history: &LeaseHistory) -> Verdict {
         Err(violation) => Verdict::Violated(*violation),
     }
 }
+
+#[cfg(test)]
+mod tests;

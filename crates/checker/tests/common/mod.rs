@@ -10,12 +10,16 @@
 #![allow(clippy::unwrap_used, reason = "a panic here fails the test that made the world")]
 
 pub mod blind;
+pub mod lease_mutate;
+pub mod leasing;
 pub mod list_mutate;
 pub mod lists;
 pub mod mutate;
 pub mod store;
 pub mod table;
 pub mod view;
+pub mod watch_mutate;
+pub mod watching;
 
 use std::collections::BTreeMap;
 
