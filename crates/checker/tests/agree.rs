@@ -106,11 +106,11 @@ fn three_checkers_agree() {
 /// A history and whether it is certainly good: one in two.
 fn drawn(seed: u64) -> (bool, History) {
     let mut rng = Rng::keyed(seed, &[6]);
-    let recipe = Recipe { operations: rng.between(20, 60), ..Recipe::drawn(seed) };
+    let recipe = Recipe { operations: rng.between(20, 50), ..Recipe::drawn(seed) };
     match rng.below(4) {
         0 | 1 => (true, World::history(seed, recipe)),
         2 => {
-            let bug = *rng.pick(&Bug::ALL).unwrap();
+            let bug = *rng.pick(&Bug::ALL).expect("there are bugs");
             (false, World::run(seed, recipe, Store::with_bug(bug)).0)
         }
         _ => {

@@ -74,7 +74,7 @@ fn spoiled(seed: u64, mut txns: Transactions) -> Transactions {
         match rng.below(8) {
             0 => txn.ended = Ended::Aborted,
             1 => txn.ended = Ended::Committed,
-            2 => txn.invoked = Time(txn.invoked.0 + rng.below(300)).min(txn.returned.unwrap()),
+            2 => txn.invoked = Time(txn.invoked.0 + rng.below(300)).min(txn.returned.unwrap_or_default()),
             _ => {
                 let at = index(&mut rng, txn.actions.len());
                 if is_read(&txn.actions[at]) {

@@ -4,31 +4,40 @@
 
 mod common;
 
-use checker::{History, STEPS_DEFAULT, Verdict, check_linearizable, check_revisions};
+use checker::{History, STEPS_DEFAULT, Verdict, check_history_cycles, check_linearizable, check_revisions};
 use common::mutate::{OPERATORS, Operator};
 use common::{Recipe, World};
 use types::Rng;
 
-const HISTORIES: u64 = 600;
+const HISTORIES: u64 = 1_000;
 
 #[derive(Default)]
 struct Row {
     mutants: u32,
     by_revisions: u32,
     by_values: u32,
+    by_cycles: u32,
 }
 
 #[test]
 fn every_mutant_is_rejected() {
     let histories: Vec<History> =
         (0..HISTORIES).map(|seed| World::history(seed, Recipe::drawn(seed))).collect();
-    println!("{:<34} {:>8} {:>12} {:>14}", "mutation", "mutants", "C1 rejects", "C2 rejects");
+    println!("{:<34} {:>8} {:>6} {:>12} {:>12}", "mutation", "mutants", "C1", "C2", "C4");
     for operator in OPERATORS {
         let row = judge_all(operator, &histories);
-        let must = if operator.by_values { "" } else { " (need not)" };
-        let (Row { mutants, by_revisions, by_values }, name) = (row, operator.name);
-        println!("{name:<34} {mutants:>8} {by_revisions:>12} {by_values:>14}{must}");
-        assert!(mutants >= 20, "{name}: only {mutants} mutants in {HISTORIES} histories");
+        let need = |must: bool| if must { "     " } else { " (may)" };
+        let (by_values, by_cycles) = (need(operator.by_values), need(operator.by_cycles));
+        println!(
+            "{:<34} {:>8} {:>6} {:>6}{by_values:<6} {:>6}{by_cycles:<6}",
+            operator.name, row.mutants, row.by_revisions, row.by_values, row.by_cycles
+        );
+        assert!(
+            row.mutants >= 20,
+            "{}: only {} mutants in {HISTORIES} histories",
+            operator.name,
+            row.mutants
+        );
     }
 }
 
@@ -37,14 +46,17 @@ fn judge_all(operator: &Operator, histories: &[History]) -> Row {
     for (seed, good) in (0..).zip(histories) {
         let Some(mutant) = (operator.spoil)(good, &mut Rng::keyed(seed, &[3])) else { continue };
         let (revisions, values) = (check_revisions(&mutant), check_linearizable(&mutant, STEPS_DEFAULT));
-        let what =
-            || format!("{} of seed {seed}: C1 {revisions}; C2 {values}\n{}", operator.name, text(&mutant));
+        let cycles = check_history_cycles(&mutant);
+        let verdicts = format!("C1 {revisions}; C2 {values}; C4 {cycles}");
+        let what = || format!("{} of seed {seed}: {verdicts}\n{}", operator.name, text(&mutant));
         assert!(revisions.violated(), "{}", what());
         assert!(values.violated() || !operator.by_values, "{}", what());
+        assert!(cycles.violated() || !operator.by_cycles, "{}", what());
         assert!(!matches!(values, Verdict::Undecided { .. }), "{}", what());
         row.mutants += 1;
         row.by_revisions += u32::from(revisions.violated());
         row.by_values += u32::from(values.violated());
+        row.by_cycles += u32::from(cycles.violated());
     }
     row
 }

@@ -13,6 +13,8 @@ use crate::{Revision, Verdict, Violation};
 pub(super) struct Registers<'t> {
     txns: &'t Transactions,
     pub writers: Writers,
+    /// By write: where the writes to its key begin.
+    starts: Vec<usize>,
     /// By write: its revision, if somebody was told.
     revisions: Vec<Option<Revision>>,
     /// By key and transaction.
@@ -40,8 +42,12 @@ impl<'t> Registers<'t> {
             Action::Write { key, value, .. } => Some((*key, *value)),
             _ => None,
         })?;
+        let mut starts = Vec::with_capacity(writers.list.len());
+        for group in writers.list.chunk_by(|a, b| a.key == b.key) {
+            starts.resize(starts.len() + group.len(), starts.len());
+        }
         let revisions = vec![None; writers.list.len()];
-        let mut registers = Registers { txns, writers, revisions, touches: Vec::new() };
+        let mut registers = Registers { txns, writers, starts, revisions, touches: Vec::new() };
         registers.gather().map_err(Verdict::Violated)?;
         registers.check_lost_updates().map_err(Verdict::Violated)?;
         Ok(registers)
@@ -69,7 +75,7 @@ impl<'t> Registers<'t> {
             (Action::Write { key, value, revision }, Ended::Committed | Ended::Unknown) => {
                 let Some(write) = self.writers.find(*key, *value) else { return Ok(()) };
                 self.note_revision(write, *revision, txn)?;
-                let version = self.version(*key, write);
+                let version = self.version(write);
                 self.touch(first, *key, txn).left = Some(version);
             }
             (Action::Read { key, value, revision }, Ended::Committed) => {
@@ -83,7 +89,7 @@ impl<'t> Registers<'t> {
                     let write = self.writers.seen(self.txns, txn, (*key, *value), on_top)?;
                     self.note_revision(write, *revision, txn)?;
                     self.writers.check_final(self.txns, txn, write)?;
-                    found = self.version(*key, write);
+                    found = self.version(write);
                 }
                 let touch = self.touch(first, *key, txn);
                 if touch.left.is_none() {
@@ -105,8 +111,8 @@ impl<'t> Registers<'t> {
         &mut self.touches[index]
     }
 
-    fn version(&self, key: Key, write: usize) -> Version {
-        (write - self.writers.of_key(key).start) as Version + 1
+    fn version(&self, write: usize) -> Version {
+        (write - self.starts[write]) as Version + 1
     }
 
     fn note_revision(&mut self, write: usize, told: Option<Revision>, by: Node) -> Result<(), Violation> {
@@ -155,11 +161,10 @@ impl<'t> Registers<'t> {
 
     /// Marks the transactions without an answer of which a value was seen.
     pub fn mark_seen(&self, happened: &mut [bool]) {
-        for touch in &self.touches {
-            if let Some(index) = touch.found.and_then(|version| (version as usize).checked_sub(1)) {
-                let writer = self.writers.list[self.writers.of_key(touch.key).start + index].txn;
-                happened[writer as usize] = true;
-            }
+        for touches in self.touches.chunk_by(|a, b| a.key == b.key) {
+            let first = self.writers.of_key(touches[0].key).start;
+            let found = touches.iter().filter_map(|touch| (touch.found? as usize).checked_sub(1));
+            found.for_each(|index| happened[self.writers.list[first + index].txn as usize] = true);
         }
     }
 

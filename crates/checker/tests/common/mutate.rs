@@ -14,44 +14,48 @@ pub struct Operator {
     pub name: &'static str,
     /// Whether values alone show it; otherwise only revisions do, and only C1 is bound to reject it.
     pub by_values: bool,
+    /// Whether C4 is bound to reject it: a dependency between transactions shows it, not only a version, a count, a
+    /// deletion or the bare order of revisions.
+    pub by_cycles: bool,
     pub spoil: fn(&History, &mut Rng) -> Option<History>,
 }
 
 const fn operator(
     name: &'static str,
     by_values: bool,
+    by_cycles: bool,
     spoil: fn(&History, &mut Rng) -> Option<History>,
 ) -> Operator {
-    Operator { name, by_values, spoil }
+    Operator { name, by_values, by_cycles, spoil }
 }
 
 pub const OPERATORS: &[Operator] = &[
-    operator("stale read", true, stale_read),
-    operator("stale read, stale revision too", true, stale_read_and_revision),
-    operator("deleted key comes back", true, resurrection),
-    operator("read misses an acknowledged write", true, missed_write),
-    operator("range leaves a key out", true, range_hole),
-    operator("phantom value", true, phantom),
-    operator("refused write is seen", true, refused_but_seen),
-    operator("write dropped from history", true, dropped_write),
-    operator("future read", true, future_read),
-    operator("write invoked after it was seen", true, late_invocation),
-    operator("two reads swapped", true, swapped_reads),
-    operator("write applied twice", true, applied_twice),
-    operator("transaction seen in part", true, partial_txn),
-    operator("failed swap reported as done", true, false_swap),
-    operator("key created twice", true, created_twice),
-    operator("delete counts a missing key", true, deleted_nothing),
-    operator("delete misses a key", true, missed_delete),
-    operator("wrong mod revision", false, wrong_mod_revision),
-    operator("two revisions exchanged", false, exchanged_revisions),
-    operator("two writes at one revision", false, shared_revision),
-    operator("revision gap", false, revision_gap),
-    operator("read at an old revision", false, old_revision),
-    operator("serializable read of two states", false, mixed_state),
-    operator("watcher misses a change", false, missed_change),
-    operator("watcher sees a change twice", false, repeated_change),
-    operator("watcher sees another value", false, altered_change),
+    operator("stale read", true, true, stale_read),
+    operator("stale read, stale revision too", true, true, stale_read_and_revision),
+    operator("deleted key comes back", true, true, resurrection),
+    operator("read misses an acknowledged write", true, false, missed_write),
+    operator("range leaves a key out", true, false, range_hole),
+    operator("phantom value", true, true, phantom),
+    operator("refused write is seen", true, true, refused_but_seen),
+    operator("write dropped from history", true, true, dropped_write),
+    operator("future read", true, true, future_read),
+    operator("write invoked after it was seen", true, true, late_invocation),
+    operator("two reads swapped", true, true, swapped_reads),
+    operator("write applied twice", true, false, applied_twice),
+    operator("transaction seen in part", true, true, partial_txn),
+    operator("failed swap reported as done", true, true, false_swap),
+    operator("key created twice", true, false, created_twice),
+    operator("delete counts a missing key", true, false, deleted_nothing),
+    operator("delete misses a key", true, false, missed_delete),
+    operator("wrong mod revision", false, false, wrong_mod_revision),
+    operator("two revisions exchanged", false, false, exchanged_revisions),
+    operator("two writes at one revision", false, false, shared_revision),
+    operator("revision gap", false, false, revision_gap),
+    operator("read at an old revision", false, false, old_revision),
+    operator("serializable read of two states", false, false, mixed_state),
+    operator("watcher misses a change", false, false, missed_change),
+    operator("watcher sees a change twice", false, false, repeated_change),
+    operator("watcher sees another value", false, false, altered_change),
 ];
 
 /// The history with one operation changed.
