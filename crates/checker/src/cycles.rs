@@ -22,7 +22,7 @@
 //! The order of a list's versions is read off the list. That of a register is pieced together: the initial state
 //! is first, a transaction replaces what it read, known revisions ascend, and what is over before something else
 //! begins is not newer. Where that leaves two versions unordered nothing is inferred, so that a register may hide
-//! an anomaly; a list that is read at the end hides none.
+//! an anomaly; lists hide none.
 //!
 //! Time is linear but for sorting; real time costs three edges a transaction, through a chain of moments.
 //!

@@ -189,3 +189,73 @@ impl Converter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use types::Time;
+
+    use super::*;
+    use crate::{Call, ClientId, Compare, Found, Outcome, Step, check_history_cycles};
+
+    /// A history of one client, each call over before the next; `None` if it was never answered.
+    fn history(calls: Vec<(Call, Option<Found>)>) -> History {
+        let mut history = History::new();
+        for (call, found) in calls {
+            let op = history.invoke(ClientId(1), Time(0), call);
+            if let Some(found) = found {
+                let answer = crate::Answer::One(found);
+                history.complete(op, Time(0), Outcome::Answered { revision: None, answer });
+            }
+        }
+        history
+    }
+
+    fn shown(value: &'static str) -> Option<Found> {
+        Some(Found::Get(Some(crate::Item { value: value.into(), ..crate::Item::default() })))
+    }
+
+    fn count(history: &History) -> usize {
+        Transactions::from_history(history).unwrap().list.len()
+    }
+
+    #[test]
+    fn an_absent_key_tells_something_only_if_nobody_may_have_deleted_it() {
+        let put = (Call::put("k", "1"), Some(Found::Put));
+        let absent = (Call::get("k"), Some(Found::Get(None)));
+        let lost = history(vec![put.clone(), absent.clone()]);
+        assert_eq!(check_history_cycles(&lost).violation().unwrap().rule, "G-single-process");
+        let deleted = history(vec![put, (Call::delete("k"), None), absent]);
+        assert!(check_history_cycles(&deleted).holds());
+        assert_eq!(count(&deleted), 1, "the delete that nobody saw is left out as well");
+    }
+
+    #[test]
+    fn an_unanswered_transaction_did_the_branch_of_which_something_was_seen() {
+        let put = |key: &'static str, value: &'static str| Step::Put(key.into(), value.into());
+        let compare = Compare::Version("k".into(), 0);
+        let txn = Call::txn(vec![compare], vec![put("k", "1")], vec![put("k", "2"), put("l", "3")]);
+        let unseen = history(vec![(txn.clone(), None), (Call::get("l"), Some(Found::Get(None)))]);
+        assert_eq!(count(&unseen), 1);
+        let torn = history(vec![
+            (txn, None),
+            (Call::get("k"), shown("2")),
+            (Call::get("l"), Some(Found::Get(None))),
+        ]);
+        assert_eq!(check_history_cycles(&torn).violation().unwrap().rule, "G-single-process");
+    }
+
+    #[test]
+    fn a_compare_that_held_is_a_read() {
+        let swap = |old: &'static str, new: &'static str| {
+            let compare = Compare::Value("k".into(), old.into());
+            Call::txn(vec![compare], vec![Step::Put("k".into(), new.into())], vec![])
+        };
+        let mut twice = history(vec![(Call::put("k", "1"), Some(Found::Put))]);
+        for new in ["2", "3"] {
+            let op = twice.invoke(ClientId(1), Time(0), swap("1", new));
+            let answer = crate::Answer::Txn { succeeded: true, found: vec![Found::Put] };
+            twice.complete(op, Time(0), Outcome::Answered { revision: None, answer });
+        }
+        assert_eq!(check_history_cycles(&twice).violation().unwrap().rule, "lost update");
+    }
+}

@@ -1,64 +1,78 @@
 //! E1 within one transaction: it must agree with what it read and wrote itself.
 
+use std::collections::BTreeMap;
+
 use super::{Action, Ended, Key, Transaction, Transactions, Value, violation, words};
 use crate::Violation;
 
-const RULE: &str = "internal inconsistency";
-
 /// Checks every committed transaction.
 pub(super) fn check(txns: &Transactions) -> Result<(), Violation> {
-    let committed = txns.list.iter().filter(|txn| txn.ended == Ended::Committed && txn.actions.len() > 1);
-    committed.into_iter().try_for_each(|txn| check_one(txns, txn))
-}
-
-fn check_one(txns: &Transactions, txn: &Transaction) -> Result<(), Violation> {
-    for (index, action) in txn.actions.iter().enumerate() {
-        let (before, after) = (&txn.actions[..index], &txn.actions[index + 1..]);
-        let agrees = match action {
-            Action::Append { .. } | Action::Write { .. } => true,
-            Action::ReadList { key, values } => list_agrees(before, after, *key, values),
-            Action::Read { key, value, .. } => register_agrees(before, after, *key, *value),
-        };
-        if !agrees {
+    let mut committed = txns.list.iter().filter(|txn| txn.ended == Ended::Committed && txn.actions.len() > 1);
+    match committed.find(|txn| !agrees_with_itself(txn)) {
+        None => Ok(()),
+        Some(txn) => {
             let found = format!("{} in operation {}", words::actions(txns, &txn.actions), txn.id.0);
             let expected = "reads that agree with the transaction's own actions before them";
-            return Err(violation(RULE, expected, found, vec![txn.id]));
+            Err(violation("internal inconsistency", expected, found, vec![txn.id]))
         }
     }
-    Ok(())
 }
 
-fn list_agrees(before: &[Action], after: &[Action], list: Key, values: &[Value]) -> bool {
-    let appended = |actions: &[Action]| -> Vec<Value> {
-        let mine = actions.iter().filter_map(|action| match action {
-            Action::Append { key, value } if *key == list => Some(*value),
-            _ => None,
-        });
-        mine.collect()
-    };
-    let read = before.iter().enumerate().rev().find_map(|(index, action)| match action {
-        Action::ReadList { key, values } if *key == list => Some((index, values)),
-        _ => None,
-    });
-    let fits = match read {
-        Some((index, base)) => {
-            let own = appended(&before[index..]);
-            values.strip_prefix(&base[..]).is_some_and(|rest| rest == own)
+fn agrees_with_itself(txn: &Transaction) -> bool {
+    let mut lists: BTreeMap<Key, List<'_>> = BTreeMap::new();
+    let mut registers: BTreeMap<Key, Register> = BTreeMap::new();
+    txn.actions.iter().all(|action| match action {
+        Action::Append { key, value } => lists.entry(*key).or_default().append(*value),
+        Action::ReadList { key, values } => lists.entry(*key).or_default().read(values),
+        Action::Write { key, value, .. } => registers.entry(*key).or_default().write(*value),
+        Action::Read { key, value, .. } => registers.entry(*key).or_default().read(*value),
+    })
+}
+
+/// What a transaction knows of a list.
+#[derive(Default)]
+struct List<'t> {
+    read: Option<&'t [Value]>,
+    /// What it appended since it read that.
+    appended: Vec<Value>,
+}
+
+impl<'t> List<'t> {
+    /// Whether the element is new.
+    fn append(&mut self, value: Value) -> bool {
+        self.appended.push(value);
+        !self.read.is_some_and(|read| read.contains(&value))
+    }
+
+    fn read(&mut self, values: &'t [Value]) -> bool {
+        let own = std::mem::take(&mut self.appended);
+        let known = self.read.replace(values);
+        match known {
+            Some(known) => values.strip_prefix(known).is_some_and(|rest| rest == own),
+            None => values.ends_with(&own),
         }
-        None => values.ends_with(&appended(before)),
-    };
-    fits && !appended(after).iter().any(|value| values.contains(value))
+    }
 }
 
-fn register_agrees(before: &[Action], after: &[Action], register: Key, read: Option<Value>) -> bool {
-    let known = before.iter().rev().find_map(|action| match action {
-        Action::Write { key, value, .. } if *key == register => Some(Some(*value)),
-        Action::Read { key, value, .. } if *key == register => Some(*value),
-        _ => None,
-    });
-    let mut later = after.iter().filter_map(|action| match action {
-        Action::Write { key, value, .. } if *key == register => Some(*value),
-        _ => None,
-    });
-    known.is_none_or(|known| known == read) && !later.any(|value| Some(value) == read)
+/// What a transaction knows of a register.
+#[derive(Default)]
+struct Register {
+    /// What it found there before it wrote.
+    found: Option<Option<Value>>,
+    now: Option<Option<Value>>,
+}
+
+impl Register {
+    /// Whether the value is new.
+    fn write(&mut self, value: Value) -> bool {
+        self.now = Some(Some(value));
+        self.found != self.now
+    }
+
+    fn read(&mut self, value: Option<Value>) -> bool {
+        if self.now.is_none() {
+            self.found = Some(value);
+        }
+        *self.now.get_or_insert(value) == value
+    }
 }

@@ -1,12 +1,13 @@
 //! Registers: a read tells whose write it saw, and the order of versions is pieced together.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::fan::Fan;
 use super::graph::{Edges, Kind, Node};
 use super::versions::{self, INITIAL, Step, Version};
 use super::writers::Writers;
-use super::{Action, Ended, Key, Transactions, violation};
+use super::{Action, Ended, Key, Transactions, Value, violation};
 use crate::{Revision, Verdict, Violation};
 
 /// All that is known about all registers.
@@ -32,6 +33,12 @@ pub(super) struct Touch {
     pub left: Option<Version>,
 }
 
+impl Touch {
+    fn new(key: Key, txn: Node) -> Touch {
+        Touch { key, txn, found: None, left: None }
+    }
+}
+
 impl<'t> Registers<'t> {
     /// Gathers what `txns` say about registers.
     ///
@@ -54,61 +61,63 @@ impl<'t> Registers<'t> {
     }
 
     fn gather(&mut self) -> Result<(), Violation> {
+        let mut own = BTreeMap::new();
         for (index, txn) in self.txns.list.iter().enumerate() {
-            let first = self.touches.len();
             for action in &txn.actions {
-                self.gather_action(index as Node, txn.ended, first, action)?;
+                match action {
+                    Action::Write { key, value, revision } if txn.ended != Ended::Aborted => {
+                        self.gather_write(index as Node, (*key, *value), *revision, &mut own)?;
+                    }
+                    Action::Read { key, value, revision } if txn.ended == Ended::Committed => {
+                        self.gather_read(index as Node, (*key, *value), *revision, &mut own)?;
+                    }
+                    _ => {}
+                }
             }
+            self.touches.extend(std::mem::take(&mut own).into_values());
         }
         self.touches.sort_by_key(|touch| touch.key);
         Ok(())
     }
 
-    fn gather_action(
+    fn gather_write(
         &mut self,
         txn: Node,
-        ended: Ended,
-        first: usize,
-        action: &Action,
+        (key, value): (Key, Value),
+        revision: Option<Revision>,
+        own: &mut BTreeMap<Key, Touch>,
     ) -> Result<(), Violation> {
-        match (action, ended) {
-            (Action::Write { key, value, revision }, Ended::Committed | Ended::Unknown) => {
-                let Some(write) = self.writers.find(*key, *value) else { return Ok(()) };
-                self.note_revision(write, *revision, txn)?;
-                let version = self.version(write);
-                self.touch(first, *key, txn).left = Some(version);
-            }
-            (Action::Read { key, value, revision }, Ended::Committed) => {
-                let mut found = INITIAL;
-                if let Some(value) = value {
-                    let on_top = || {
-                        let own =
-                            |action: &Action| matches!(action, Action::Write { key: own, .. } if own == key);
-                        self.txns.list[txn as usize].actions.iter().any(own).then_some(txn)
-                    };
-                    let write = self.writers.seen(self.txns, txn, (*key, *value), on_top)?;
-                    self.note_revision(write, *revision, txn)?;
-                    self.writers.check_final(self.txns, txn, write)?;
-                    found = self.version(write);
-                }
-                let touch = self.touch(first, *key, txn);
-                if touch.left.is_none() {
-                    touch.found = Some(found);
-                }
-            }
-            _ => {}
+        let Some(write) = self.writers.find(key, value) else { return Ok(()) };
+        self.note_revision(write, revision, txn)?;
+        own.entry(key).or_insert(Touch::new(key, txn)).left = Some(self.version(write));
+        Ok(())
+    }
+
+    fn gather_read(
+        &mut self,
+        txn: Node,
+        (key, value): (Key, Option<Value>),
+        revision: Option<Revision>,
+        own: &mut BTreeMap<Key, Touch>,
+    ) -> Result<(), Violation> {
+        let mut found = INITIAL;
+        if let Some(value) = value {
+            let write = self.writers.seen(self.txns, txn, (key, value), || self.updater(txn, key))?;
+            self.note_revision(write, revision, txn)?;
+            self.writers.check_final(self.txns, txn, write)?;
+            found = self.version(write);
+        }
+        let touch = own.entry(key).or_insert(Touch::new(key, txn));
+        if touch.left.is_none() {
+            touch.found = Some(found);
         }
         Ok(())
     }
 
-    /// The touch of `key` by the transaction whose touches start at `first`.
-    fn touch(&mut self, first: usize, key: Key, txn: Node) -> &mut Touch {
-        let known = self.touches[first..].iter().position(|touch| touch.key == key);
-        let index = known.map_or(self.touches.len(), |index| first + index);
-        if index == self.touches.len() {
-            self.touches.push(Touch { key, txn, found: None, left: None });
-        }
-        &mut self.touches[index]
+    /// `txn`, if it writes to `key`.
+    fn updater(&self, txn: Node, key: Key) -> Option<Node> {
+        let writes = |action: &Action| matches!(action, Action::Write { key: own, .. } if *own == key);
+        self.txns.list[txn as usize].actions.iter().any(writes).then_some(txn)
     }
 
     fn version(&self, write: usize) -> Version {
