@@ -4,7 +4,7 @@ use super::graph::{Edges, Kind, Kinds, Node};
 use super::registers::Touch;
 use super::search::shortest_cycle;
 use super::time::returned;
-use super::{Ended, Key, Transaction, Transactions, violation};
+use super::{Key, Transaction, Transactions, violation};
 use crate::{Revision, Violation};
 
 /// A write to the key, counted from 1 in the order of values.
@@ -42,11 +42,12 @@ pub(super) fn order(
     sure.extend(by_revision(touches, revisions));
     let known = |version: Version| (version as usize).checked_sub(1).and_then(|index| revisions[index]);
     // What revisions tell as well needs no second step.
-    let new = |step: &Step| !matches!((known(step.from), known(step.to)), (Some(a), Some(b)) if a < b);
-    let writes = real_time(list, touches, false).into_iter().filter(new);
-    sure.extend(writes);
-    let all: Vec<Step> =
-        sure.iter().copied().chain(real_time(list, touches, true).into_iter().filter(new)).collect();
+    let told = |from: Version, to: Version| match (known(from), known(to)) {
+        (Some(from), Some(to)) => from < to,
+        _ => false,
+    };
+    sure.extend(real_time(list, touches, false, told));
+    let all = [&sure[..], &real_time(list, touches, true, told)].concat();
     match cycle(&all, revisions.len()) {
         None => (all, None),
         // Reads that go back in time are explained better by transactions than by versions.
@@ -71,9 +72,14 @@ fn by_revision(touches: &[Touch], revisions: &[Option<Revision>]) -> Vec<Step> {
 
 /// What is over when a transaction is invoked is not newer than what that transaction finds or writes.
 ///
-/// Looked at are all transactions, or only those that write. One sweep: the front holds those that are over and
-/// that nobody who is over found in the front before.
-fn real_time(list: &[Transaction], touches: &[Touch], reads: bool) -> Vec<Step> {
+/// Looked at are all transactions, or only those that write. One sweep: the front holds those that are over and that
+/// nobody who is over himself found over when he began. Steps that are `told` otherwise are left out.
+fn real_time(
+    list: &[Transaction],
+    touches: &[Touch],
+    reads: bool,
+    told: impl Fn(Version, Version) -> bool,
+) -> Vec<Step> {
     let touches: Vec<&Touch> = touches.iter().filter(|touch| reads || touch.left.is_some()).collect();
     let mut events = Vec::with_capacity(2 * touches.len());
     for (index, touch) in touches.iter().enumerate() {
@@ -82,28 +88,26 @@ fn real_time(list: &[Transaction], touches: &[Touch], reads: bool) -> Vec<Step> 
         events.extend(returned(txn).map(|returned| (returned, true, index)));
     }
     events.sort_unstable();
-    let (mut front, mut steps) = (Vec::<(Version, Node)>::new(), Vec::new());
-    let mut before = vec![Vec::new(); touches.len()];
-    for (_, returns, index) in events {
+    // By touch: how many events came before its invocation.
+    let mut begun = vec![0; touches.len()];
+    let (mut front, mut steps) = (Vec::<(usize, Version, Node)>::new(), Vec::new());
+    for (now, (_, returns, index)) in events.into_iter().enumerate() {
         let touch = touches[index];
         let found = touch.found.filter(|_| reads).or(touch.left);
         let Some((first, last)) = found.zip(touch.left.or(touch.found)) else { continue };
         if returns {
-            let passed: Vec<(Version, Node)> = std::mem::take(&mut before[index]);
-            front.retain(|entry| !passed.contains(entry));
-            if front.iter().all(|(version, _)| *version != last) {
-                front.push((last, touch.txn));
+            front.retain(|(since, ..)| *since > begun[index]);
+            if front.iter().all(|(_, version, _)| *version != last) {
+                front.push((now, last, touch.txn));
             }
         } else {
-            let older = front.iter().filter(|(version, _)| *version != first);
-            steps.extend(older.map(|(version, txn)| Step {
+            begun[index] = now;
+            let older = front.iter().filter(|(_, version, _)| *version != first && !told(*version, first));
+            steps.extend(older.map(|(_, version, txn)| Step {
                 from: *version,
                 to: first,
                 why: Why::RealTime(*txn, touch.txn),
             }));
-            if list[touch.txn as usize].ended == Ended::Committed {
-                before[index].clone_from(&front);
-            }
         }
     }
     steps
