@@ -9,7 +9,7 @@ use crate::WriteSeq;
 /// The gates of a core never decrease from one gated item to the next by more than the FIFO allows: an item
 /// may name an older write than the item before it. Release keeps the order of items with equal gates, and
 /// an item whose own gate is open does not wait for a later write.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct GateQueue<T> {
     durable: WriteSeq,
     held: VecDeque<(WriteSeq, T)>,
@@ -43,6 +43,11 @@ impl<T> GateQueue<T> {
     /// The last write known to be durable.
     pub fn durable(&self) -> WriteSeq {
         self.durable
+    }
+
+    /// What is held and the write that each waits for, in the order in which they will be released.
+    pub fn held(&self) -> impl Iterator<Item = &(WriteSeq, T)> {
+        self.held.iter()
     }
 
     /// How many items are held.

@@ -1,7 +1,7 @@
 //! Layer 1: any protocol. Nothing here knows about logs of commands, leaders or reads, so that gossip and
 //! atomic commitment can use the same drivers, simulator and traces.
 
-use types::{NodeId, Now, Slot, SlotState, Time, Wire};
+use types::{Fingerprinter, NodeId, Now, Slot, SlotState, Time, Wire};
 
 /// A protocol core: inputs come in by [`step`](Protocol::step), intentions go out through [`Out`].
 ///
@@ -35,8 +35,16 @@ pub trait Protocol: Sized + Clone + std::fmt::Debug {
     /// When [`Input::Timer`] must be delivered next; `None` while nothing depends on time.
     fn deadline(&self) -> Option<Time>;
 
-    /// A stable digest of the whole state, for replay checks and state-space exploration.
-    fn fingerprint(&self) -> u128;
+    /// Writes the whole state into a digest: all that this replica's behaviour depends on, and as little else as
+    /// possible, so that state-space exploration recognises it.
+    fn digest(&self, into: &mut Fingerprinter);
+
+    /// A stable digest of the whole state, for replay checks.
+    fn fingerprint(&self) -> u128 {
+        let mut fingerprinter = Fingerprinter::default();
+        self.digest(&mut fingerprinter);
+        fingerprinter.finish128()
+    }
 
     /// Checks the protocol's numbered promises.
     ///

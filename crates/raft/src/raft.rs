@@ -125,10 +125,8 @@ impl Protocol for Raft {
         }
     }
 
-    fn fingerprint(&self) -> u128 {
-        let mut fingerprinter = Fingerprinter::default();
-        self.hash(&mut fingerprinter);
-        fingerprinter.finish128()
+    fn digest(&self, into: &mut Fingerprinter) {
+        self.hash(into);
     }
 
     fn check_invariants(&self) -> Result<(), String> {

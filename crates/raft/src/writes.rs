@@ -122,8 +122,11 @@ impl Writes {
 
 impl Hash for Writes {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // The operations themselves repeat what the log and the meta record say.
-        (self.issued, self.durable, self.ops.len(), self.meta, &self.log, self.durable_slot).hash(state);
+        // The operations themselves repeat what the log and the meta record say, and of the numbers of writes only
+        // their distance from the durable one means anything.
+        let ahead = |seq: WriteSeq| seq.0.saturating_sub(self.durable.0);
+        (ahead(self.issued), self.ops.len(), ahead(self.meta), self.durable_slot, self.log.len()).hash(state);
+        self.log.iter().for_each(|(seq, end)| (ahead(*seq), end).hash(state));
     }
 }
 

@@ -22,6 +22,8 @@
 #[cfg(feature = "planted")]
 pub mod bugbank;
 mod convert;
+mod explain;
+pub mod explore;
 mod keys;
 mod life;
 mod network;
@@ -37,6 +39,7 @@ mod schedule;
 mod setup;
 mod shadow;
 mod shared;
+mod shrink;
 mod subject;
 mod workload;
 mod world;
@@ -47,4 +50,5 @@ pub use report::{Counters, Failure, Report};
 pub use run::{PROGRESS_MIN, run, run_recorded, run_seed, schedule_of, trace_header};
 pub use schedule::{CrashPoint, Fault, MemberChange, Schedule, ScheduleError, Shape, Target, Timed, Weather};
 pub use setup::{Climate, OpMix, Pace, Setup, Tuning, Workload};
+pub use shrink::{NothingFails, Shrunk, Tried, shrink};
 pub use subject::Subject;

@@ -24,6 +24,7 @@ use storage::{Log, MemEngine, MemView, SimDisk};
 use trace::{Details, Kind, OpId, Stamp};
 use types::{NodeId, Now, Slot, Time, WallTime, Wire};
 
+use crate::explain::Waiting;
 use crate::keys::{self, Purpose};
 use crate::options::Mutation;
 use crate::schedule::CrashPoint;
@@ -220,6 +221,16 @@ impl<P: Subject> Life<P> {
         self.clock.set_drift(shared.now(), drift_ppm);
         self.timer_at = None;
         self.set_timer(shared);
+    }
+
+    /// What has come in and is not finished.
+    pub(crate) fn waiting(&self) -> Waiting {
+        Waiting {
+            writes: self.submitter.writes_outstanding() as u64,
+            reads: self.reads.len() as u64,
+            jobs: self.jobs.len() as u64,
+            disk: (self.disk_queue.len() + self.disk_busy.len()) as u64,
+        }
     }
 
     fn request(&mut self, request: Request, shared: &mut Shared) {

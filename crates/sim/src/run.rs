@@ -10,11 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use checker::{Call, ClientId, Level, Outcome, Verdict};
-use consensus::Membership;
 use storage::MemEngine;
 use trace::{Details, Kind, OpId, Recorder, Stamp};
 use types::{NodeId, Time};
 
+use crate::explain::{Aim, explain};
 use crate::keys::{self, Purpose};
 use crate::network::Disturbance;
 use crate::options::{Options, Protocol};
@@ -95,7 +95,7 @@ pub fn run<P: Subject>(options: &Options, seed: u64, recorder: Recorder) -> Repo
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message").to_owned()
 }
@@ -230,12 +230,13 @@ fn insist<P: Subject>(
         let pause = world.shared.now() + world.shared.setup.tuning.heartbeat;
         world.run_until(pause, |_| false)?;
         if world.shared.now() >= limit {
+            let aim = if call.may_write() { Aim::Write(at) } else { Aim::Read(at) };
+            let Broken { check, detail } = explain(world, core, &aim);
+            let patience = progress_limit(&world.shared.setup);
             let detail = format!(
-                "the core {core:?} has been well for {:?}, and {at:?} has not answered {call:?};{}",
-                progress_limit(&world.shared.setup),
-                whereabouts(world)
+                "the core {core:?} has been well for {patience:?}, and {at:?} has not answered {call:?}: {detail}"
             );
-            return Err(Broken { check: "liveness", detail });
+            return Err(Broken { check, detail });
         }
     }
     Ok(())
@@ -271,50 +272,8 @@ fn converge<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>, limit: Ti
         return Ok(());
     }
     let committed = world.shared.oracle.committed_last();
-    let detail = format!("not all of {core:?} have applied slot {committed};{}", whereabouts(world));
-    Err(Broken { check: "liveness", detail })
-}
-
-/// Who stands where: the explanation of a cluster that stands still.
-fn whereabouts<P: Subject>(world: &World<P>) -> String {
-    let mut text = String::new();
-    for node in world.nodes.values() {
-        text.push_str(&match &node.life {
-            None if node.lost => format!("\n  {:?} cannot read its disk", node.id),
-            None => format!("\n  {:?} is down", node.id),
-            Some(life) => {
-                let status = life.core.status();
-                format!(
-                    "\n  {:?} is {:?} in {:?} of {:?}, log {}..{}, durable {}, committed {}, applied {}, sees {}",
-                    node.id,
-                    status.role,
-                    status.epoch,
-                    status.leader,
-                    status.first,
-                    status.last,
-                    status.durable,
-                    status.committed,
-                    life.kv.applied().0,
-                    in_words(&status.membership)
-                )
-            }
-        });
-    }
-    text
-}
-
-/// A membership in a few words: `voters [n1, n2], outgoing [n3], learners [n4]`.
-fn in_words(membership: &Membership) -> String {
-    let list = |nodes: Vec<NodeId>| format!("{nodes:?}");
-    let mut text = format!("voters {}", list(membership.voters().collect()));
-    if membership.is_joint() {
-        text.push_str(&format!(", outgoing {}", list(membership.outgoing.iter().copied().collect())));
-    }
-    let learners: Vec<NodeId> = membership.learners().collect();
-    if !learners.is_empty() {
-        text.push_str(&format!(", learners {}", list(learners)));
-    }
-    text
+    let Broken { check, detail } = explain(world, core, &Aim::Applied(committed));
+    Err(Broken { check, detail: format!("not all of {core:?} have applied slot {committed}: {detail}") })
 }
 
 fn judge_history<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>) -> Result<(), Broken> {

@@ -3,7 +3,8 @@
 //! ```text
 //!   driver ──record──▶ Recorder ──▶ off │ ring of the last N │ JSON lines
 //!                                                              │
-//!   person ◀── Printer ◀── filter ◀── Reader ◀─────────────────┘
+//!   person ◀── Printer ◀─┬─ filter ◀── Reader ◀────────────────┘
+//!   Perfetto, ShiViz ◀───┘ export
 //! ```
 //!
 //! A trace is one header line and then one line an event (`docs` of [`Header`] and [`Event`] are the format).
@@ -21,6 +22,7 @@
 //! events mean for correctness (`checker`).
 
 mod event;
+mod export;
 mod kind;
 mod printer;
 mod reader;
@@ -28,6 +30,7 @@ mod recorder;
 mod value;
 
 pub use event::{Details, Event, EventId, Header, MessageId, OpId, SCHEMA};
+pub use export::{Format, export};
 pub use kind::{Kind, UnknownKind};
 pub use printer::{Filter, Printer, ShowError, show};
 pub use reader::{ReadError, Reader};

@@ -192,7 +192,7 @@ impl Printer {
 }
 
 /// What happened, in words.
-struct Words<'a>(&'a Event);
+pub(crate) struct Words<'a>(pub(crate) &'a Event);
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,6 +2,8 @@
 
 use std::hash::Hasher;
 
+use crate::Time;
+
 /// A `std::hash::Hasher` whose result is the same on every platform and release.
 ///
 /// Not cryptographic: it tells replayed states apart, it does not resist an adversary.
@@ -9,15 +11,24 @@ use std::hash::Hasher;
 pub struct Fingerprinter {
     low: u64,
     high: u64,
+    /// What moments are measured from, and how far the difference matters.
+    origin: Option<(Time, u64)>,
 }
 
 impl Default for Fingerprinter {
     fn default() -> Self {
-        Fingerprinter { low: 0x243f_6a88_85a3_08d3, high: 0x1319_8a2e_0370_7344 }
+        Fingerprinter { low: 0x243f_6a88_85a3_08d3, high: 0x1319_8a2e_0370_7344, origin: None }
     }
 }
 
 impl Fingerprinter {
+    /// A digest that sees of every [`Time`] only how long before or after `now` it is, and of that no more than
+    /// `horizon_ns`: states that differ only in when they are reached count as the same. Right if nothing that reads
+    /// the state waits for longer than `horizon_ns`.
+    pub fn relative_to(now: Time, horizon_ns: u64) -> Fingerprinter {
+        Fingerprinter { origin: Some((now, horizon_ns)), ..Fingerprinter::default() }
+    }
+
     /// The digest of everything written so far.
     pub fn finish128(&self) -> u128 {
         (u128::from(scramble(self.high ^ self.low.rotate_left(32))) << 64) | u128::from(scramble(self.low))
@@ -65,6 +76,14 @@ impl Hasher for Fingerprinter {
         self.absorb(i as u64);
         self.absorb((i >> 64) as u64);
     }
+    /// A moment: see [`Time`].
+    fn write_i128(&mut self, i: i128) {
+        let moment = match self.origin {
+            None => i,
+            Some((now, horizon)) => (i - i128::from(now.0)).clamp(-i128::from(horizon), i128::from(horizon)),
+        };
+        self.absorb(moment as u64);
+    }
     fn write_usize(&mut self, i: usize) {
         self.absorb(i as u64);
     }
@@ -82,6 +101,19 @@ mod tests {
         let mut fingerprinter = Fingerprinter::default();
         value.hash(&mut fingerprinter);
         fingerprinter.finish128()
+    }
+
+    #[test]
+    fn moments_count_by_their_distance_up_to_the_horizon() {
+        let print = |now: u64, at: u64| {
+            let mut fingerprinter = Fingerprinter::relative_to(Time(now), 10);
+            (Time(at), 7u64).hash(&mut fingerprinter);
+            fingerprinter.finish128()
+        };
+        assert_eq!(print(100, 105), print(1_000, 1_005));
+        assert_eq!(print(100, 50), print(100, 90), "both long ago");
+        assert_ne!(print(100, 91), print(100, 90));
+        assert_ne!(print(100, 95), print(100, 105));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Time as an input: cores never read a clock.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use crate::{Reader, Wire, WireError};
 
 /// Monotonic nanoseconds since this incarnation of the node started; says nothing to other nodes.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub u64);
 
 /// Wall-clock milliseconds since the Unix epoch. Only ever data: a leader stamps it on entries.
@@ -41,6 +42,14 @@ impl Sub<Duration> for Time {
     type Output = Time;
     fn sub(self, rhs: Duration) -> Time {
         Time(self.0.saturating_sub(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// As an `i128`, which nothing else is hashed as: a [`Fingerprinter`](crate::Fingerprinter) can so tell a moment from
+/// a number, and take it relative to now.
+impl Hash for Time {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_i128(self.0.into());
     }
 }
 

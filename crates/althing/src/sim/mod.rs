@@ -3,13 +3,17 @@
 //! ```text
 //!   sim --seeds N        search: many seeds on all cores, a summary, the line that replays a failure
 //!   sim --seed N         replay: one seed, with --trace FILE written down
-//!   sim show FILE        read a trace
+//!   sim shrink --seed N  take away of a failing seed's weather what it does not need to fail
+//!   sim explore          every order of events in a small world
+//!   sim show FILE        read a trace, or write it for other programs
 //!   sim schedule SEED    the seed's weather as text, to edit and hand back with --schedule
 //! ```
 
+mod explore;
 mod replay;
 mod search;
 mod show;
+mod shrink;
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -66,8 +70,12 @@ struct SubjectArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum SimCommand {
-    /// Print a trace readably
+    /// Print a trace readably, or write it for Perfetto or ShiViz
     Show(show::ShowArgs),
+    /// Go through every order of events in a small world
+    Explore(explore::ExploreArgs),
+    /// Reduce the weather of a failing run to what it needs to fail
+    Shrink(shrink::ShrinkArgs),
     /// Print the weather that a seed makes, to edit it and hand it back with --schedule
     Schedule {
         /// The seed
@@ -85,6 +93,8 @@ enum SimCommand {
 pub fn run(args: &SimArgs) -> Outcome {
     match &args.command {
         Some(SimCommand::Show(args)) => return show::run(args),
+        Some(SimCommand::Explore(args)) => return explore::run(args),
+        Some(SimCommand::Shrink(args)) => return shrink::run(args),
         Some(SimCommand::Schedule { seed, nodes }) => {
             let options = Options { nodes: *nodes, ..Options::default() };
             return output::bytes(sim::schedule_of(&options, *seed).to_string().as_bytes());

@@ -1,12 +1,13 @@
-//! `althing sim show FILE`: a trace as a story, a line an event, a lane a node (`trace::show`).
+//! `althing sim show FILE`: a trace as a story, a line an event, a lane a node (`trace::show`), or as a file that another
+//! program draws (`trace::export`).
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use trace::{Filter, Kind, OpId, ShowError};
+use trace::{Filter, Format, Kind, OpId, ShowError};
 use types::{NodeId, Time};
 
 use crate::failure::{Failure, Outcome, chain};
@@ -32,20 +33,36 @@ pub struct ShowArgs {
     /// Not after this second of the run
     #[arg(long, value_name = "SECONDS", value_parser = parse_time)]
     until: Option<Time>,
+    /// Write it for ui.perfetto.dev instead: Chrome's trace events as JSON
+    #[arg(long, value_name = "FILE")]
+    perfetto: Option<PathBuf>,
+    /// Write it for ShiViz instead: a log with vector clocks, its parser on the first line
+    #[arg(long, value_name = "FILE")]
+    shiviz: Option<PathBuf>,
 }
 
-/// Prints a trace.
+/// Prints or exports a trace.
 ///
 /// # Errors
-/// The file cannot be read, or is no trace.
+/// The file cannot be read, or is no trace; an export cannot be written.
 pub fn run(args: &ShowArgs) -> Outcome {
     let wrong = |why: String| {
         Failure::new(format_args!("{}: {why}", args.file.display()))
             .next("althing sim --seed N --trace FILE writes a trace")
     };
-    let file = File::open(&args.file).map_err(|error| wrong(error.to_string()))?;
+    let open = || File::open(&args.file).map(BufReader::new).map_err(|error| wrong(error.to_string()));
+    let exports = [(Format::Perfetto, &args.perfetto), (Format::ShiViz, &args.shiviz)];
+    let exports = exports.map(|(format, path)| path.as_deref().map(|path| (format, path)));
+    if exports.iter().any(Option::is_some) {
+        for (format, path) in exports.into_iter().flatten() {
+            let (all, shown) = export(format, open()?, &args.filter(), path, &wrong)?;
+            output::line(format_args!("{}: {shown} of {all} events", path.display()))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let file = open()?;
     let mut out = BufWriter::new(io::stdout().lock());
-    match trace::show(BufReader::new(file), args.filter(), output::coloured(), &mut out) {
+    match trace::show(file, args.filter(), output::coloured(), &mut out) {
         Ok((all, shown)) => {
             drop(out);
             eprintln!("{shown} of {all} events");
@@ -55,6 +72,27 @@ pub fn run(args: &ShowArgs) -> Outcome {
         Err(ShowError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(error) => Err(wrong(chain(&error))),
     }
+}
+
+/// Writes one export and returns how many events the trace has, and how many were exported.
+fn export(
+    format: Format,
+    input: BufReader<File>,
+    filter: &Filter,
+    path: &Path,
+    wrong: &dyn Fn(String) -> Failure,
+) -> Result<(u64, u64), Failure> {
+    let unwritten = |error: io::Error| {
+        Failure::new(format_args!("cannot write {}: {error}", path.display()))
+            .next("a file that you can write")
+    };
+    let mut out = BufWriter::new(File::create(path).map_err(unwritten)?);
+    let counts = trace::export(format, input, filter, &mut out).map_err(|error| match error {
+        ShowError::Write(error) => unwritten(error),
+        error => wrong(chain(&error)),
+    })?;
+    io::Write::flush(&mut out).map_err(unwritten)?;
+    Ok(counts)
 }
 
 impl ShowArgs {
