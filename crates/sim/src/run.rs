@@ -287,6 +287,7 @@ fn judge_history<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>) -> R
     for (check, verdict) in [
         ("revisions", checker::check_revisions(history)),
         ("linearizability", checker::check_linearizable(history, STEPS_MAX)),
+        ("cycles", checker::check_history_cycles(history)),
     ] {
         match verdict {
             Verdict::Violated(violation) => {
