@@ -9,6 +9,8 @@
 //! same. A `TimeoutNow` may arrive at any later time; hence a leader that has sent one counts on no lease for the rest of
 //! its term.
 //!
+//! A leader also does it by itself when its own disk stalls.
+//!
 //! # Source
 //! Ongaro's dissertation §3.10.
 
@@ -52,6 +54,18 @@ impl Raft {
         let until = now.mono + self.config.election_timeout;
         if let Some(leading) = self.leading() {
             leading.handover = Some(Handover { to, until, sent: false });
+        }
+    }
+
+    /// A leader whose disk has finished nothing for an election timeout slows everybody down: its copies are missing in
+    /// every quorum, and nobody's time-out notices, because heartbeats need no disk. It looks for somebody better.
+    pub(crate) fn leave_stalled_disk(&mut self, now: Now) {
+        let is_stalled = self.writes.stalled_for(now.mono) >= self.config.election_timeout;
+        if is_stalled
+            && !self.is_handing_over()
+            && let Some(to) = self.furthest_voter(now)
+        {
+            self.hand_over(now, to);
         }
     }
 

@@ -104,7 +104,7 @@ impl Protocol for Raft {
         self.append_proposals(now);
         self.start_read_round(now, out);
         self.try_finish_repair(now);
-        if let Some((seq, ops)) = self.writes.take() {
+        if let Some((seq, ops)) = self.writes.take(now.mono) {
             out.actions.push(Action::Persist { seq, ops });
         }
         self.send_appends(now, out);
@@ -240,7 +240,7 @@ impl Raft {
     }
 
     fn on_durable(&mut self, now: Now, upto: WriteSeq, out: &mut Out<Raft>) {
-        self.writes.durable(upto);
+        self.writes.durable(now.mono, upto);
         self.count_own_vote(now, out);
         self.try_commit();
     }

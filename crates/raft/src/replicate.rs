@@ -95,6 +95,7 @@ impl Raft {
             leading.heartbeat_due = true;
             leading.heartbeat_at = now.mono + interval;
             self.retry_transfers(out);
+            self.leave_stalled_disk(now);
         }
     }
 

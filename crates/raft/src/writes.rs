@@ -9,8 +9,10 @@
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
+use std::time::Duration;
+
 use consensus::{StoreOp, WriteSeq};
-use types::Slot;
+use types::{Slot, Time};
 
 use crate::{Meta, Raft, Record};
 
@@ -22,6 +24,9 @@ pub(crate) struct Writes {
     durable: WriteSeq,
     /// The next write, still being collected.
     ops: Vec<StoreOp<Raft>>,
+    /// When the disk last finished something, or was given something after having had nothing to do; `None` while it
+    /// has nothing to do.
+    busy_since: Option<Time>,
     /// The last write that holds the meta record.
     meta: WriteSeq,
     /// Writes under way, and up to which slot the log is durable once they are. A truncation lowers the
@@ -92,8 +97,14 @@ impl Writes {
     }
 
     /// Every write up to `upto` is durable.
-    pub fn durable(&mut self, upto: WriteSeq) {
+    pub fn durable(&mut self, now: Time, upto: WriteSeq) {
+        let before = self.durable;
         self.durable = self.durable.max(upto.min(self.issued));
+        if self.durable == self.issued {
+            self.busy_since = None;
+        } else if self.durable > before {
+            self.busy_since = Some(now);
+        }
         while let Some((seq, slot)) = self.log.front().copied()
             && seq <= self.durable
         {
@@ -103,12 +114,18 @@ impl Writes {
     }
 
     /// Ends the write being collected, if there is anything in it.
-    pub fn take(&mut self) -> Option<(WriteSeq, Vec<StoreOp<Raft>>)> {
+    pub fn take(&mut self, now: Time) -> Option<(WriteSeq, Vec<StoreOp<Raft>>)> {
         if self.ops.is_empty() {
             return None;
         }
+        self.busy_since.get_or_insert(now);
         self.issued = self.issued.next();
         Some((self.issued, std::mem::take(&mut self.ops)))
+    }
+
+    /// For how long the disk has had something to do without finishing anything.
+    pub fn stalled_for(&self, now: Time) -> Duration {
+        self.busy_since.map_or(Duration::ZERO, |since| now.since(since))
     }
 
     fn note_end(&mut self, slot: Slot) {
@@ -127,6 +144,7 @@ impl Hash for Writes {
         let ahead = |seq: WriteSeq| seq.0.saturating_sub(self.durable.0);
         (ahead(self.issued), self.ops.len(), ahead(self.meta), self.durable_slot, self.log.len()).hash(state);
         self.log.iter().for_each(|(seq, end)| (ahead(*seq), end).hash(state));
+        self.busy_since.hash(state);
     }
 }
 
@@ -146,16 +164,16 @@ mod tests {
     fn each_slot_waits_for_its_own_write() {
         let mut writes = Writes::new(Slot(2));
         put(&mut writes, 3..=5);
-        assert_eq!(writes.take().map(|(seq, ops)| (seq, ops.len())), Some((WriteSeq(1), 3)));
+        assert_eq!(writes.take(Time(0)).map(|(seq, ops)| (seq, ops.len())), Some((WriteSeq(1), 3)));
         put(&mut writes, 6..=6);
         let gates = |writes: &Writes| [2, 3, 5, 6].map(|slot| writes.gate_slot(Slot(slot)).0);
         assert_eq!(gates(&writes), [0, 1, 1, 2], "also before the second write is issued");
-        writes.take();
-        writes.durable(WriteSeq(1));
+        writes.take(Time(0));
+        writes.durable(Time(0), WriteSeq(1));
         assert_eq!((writes.durable_slot(), gates(&writes)), (Slot(5), [0, 0, 0, 2]));
-        writes.durable(WriteSeq(2));
+        writes.durable(Time(0), WriteSeq(2));
         assert_eq!(writes.durable_slot(), Slot(6));
-        assert!(writes.take().is_none(), "nothing is left to write");
+        assert!(writes.take(Time(0)).is_none(), "nothing is left to write");
     }
 
     /// A write that was overtaken by a truncation says nothing about the slots that were cut off.
@@ -163,13 +181,13 @@ mod tests {
     fn a_truncation_takes_back_what_earlier_writes_vouch_for() {
         let mut writes = Writes::new(Slot(0));
         put(&mut writes, 1..=10);
-        writes.take();
+        writes.take(Time(0));
         writes.truncate_from(Slot(5));
         put(&mut writes, 5..=6);
-        writes.take();
-        writes.durable(WriteSeq(1));
+        writes.take(Time(0));
+        writes.durable(Time(0), WriteSeq(1));
         assert_eq!((writes.durable_slot(), writes.gate_slot(Slot(5))), (Slot(4), WriteSeq(2)));
-        writes.durable(WriteSeq(2));
+        writes.durable(Time(0), WriteSeq(2));
         assert_eq!(writes.durable_slot(), Slot(6));
         writes.truncate_from(Slot(3));
         assert_eq!(writes.durable_slot(), Slot(2), "at once, not when the cut is durable");
@@ -182,21 +200,37 @@ mod tests {
         assert_eq!(writes.gate_meta(), WriteSeq(1));
         writes.set_meta(Meta { term: 2, ..Meta::default() });
         put(&mut writes, 1..=1);
-        let Some((_, ops)) = writes.take() else { panic!("nothing to write") };
+        let Some((_, ops)) = writes.take(Time(0)) else { panic!("nothing to write") };
         assert!(matches!(&ops[..], [StoreOp::SetMeta(Meta { term: 2, .. }), StoreOp::Put(Slot(1), _)]));
-        writes.durable(WriteSeq(1));
+        writes.durable(Time(0), WriteSeq(1));
         assert_eq!(writes.gate_meta(), WriteSeq::NONE);
+    }
+
+    #[test]
+    fn a_disk_stalls_while_it_finishes_nothing() {
+        let mut writes = Writes::new(Slot(0));
+        let stalled = |writes: &Writes, now| writes.stalled_for(Time(now)).as_nanos();
+        assert_eq!(stalled(&writes, 9), 0, "nothing to do");
+        put(&mut writes, 1..=1);
+        writes.take(Time(10));
+        put(&mut writes, 2..=2);
+        writes.take(Time(20));
+        assert_eq!(stalled(&writes, 25), 15);
+        writes.durable(Time(30), WriteSeq(1));
+        assert_eq!(stalled(&writes, 35), 5, "it is slow, but it goes on");
+        writes.durable(Time(40), WriteSeq(2));
+        assert_eq!(stalled(&writes, 99), 0);
     }
 
     #[test]
     fn a_reset_is_itself_a_write_to_wait_for() {
         let mut writes = Writes::new(Slot(3));
         put(&mut writes, 4..=9);
-        writes.take();
+        writes.take(Time(0));
         writes.reset_to(Slot(100));
         assert_eq!((writes.durable_slot(), writes.gate_slot(Slot(100))), (Slot(3), WriteSeq(2)));
-        writes.take();
-        writes.durable(WriteSeq(2));
+        writes.take(Time(0));
+        writes.durable(Time(0), WriteSeq(2));
         assert_eq!(writes.durable_slot(), Slot(100));
     }
 }

@@ -351,6 +351,23 @@ fn only_a_leader_can_hand_over_and_only_to_a_voter_that_answers() {
     assert_eq!(refusal(&world, 1, token), Some(Refusal::NoLeader), "silent");
 }
 
+/// Heartbeats need no disk, so that nobody's time-out ends the rule of a leader whose disk stands still.
+#[test]
+fn a_leader_whose_disk_stalls_hands_over() {
+    let mut world = three_and_two();
+    world.machine(1).disk_is_fast = false;
+    world.propose(1, "never durable here");
+    world.run_for(Duration::from_millis(900));
+    assert_eq!(world.leader(), Some(1), "slow is not stalled");
+    world.run_for(Duration::from_millis(600));
+    let leader = world.leader().expect("another leader");
+    assert_ne!(leader, 1);
+    world.propose(leader, "after");
+    world.run_for(second());
+    assert!(world.applied(2).contains(&"after".to_owned()));
+    world.assert_sound();
+}
+
 /// Dissertation §3.10: the request of whom the leader sent lifts the rule that protects the leader.
 #[test]
 fn voters_that_hear_the_leader_elect_whom_it_sends_and_nobody_else() {
