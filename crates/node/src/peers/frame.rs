@@ -183,13 +183,15 @@ impl Verdict {
         check_seal(bytes)?;
         let mut input = Reader::new(Bytes::copy_from_slice(&bytes[MAGIC.len()..]));
         let (tag, value) = (u8::decode(&mut input)?, u64::decode(&mut input)?);
-        Ok(match tag {
-            0 => Verdict::Welcome,
-            1 => Verdict::OtherCluster(value),
-            2 => Verdict::OtherMember(NodeId(value)),
-            3 => Verdict::UnknownMember,
-            4 => Verdict::OtherProtocol(value as u8),
-            tag => return Err(WireError::Tag { what: "verdict", tag }.into()),
+        let out_of_range = WireError::Range { what: "value of a verdict" };
+        Ok(match (tag, value) {
+            (0, 0) => Verdict::Welcome,
+            (1, cluster) => Verdict::OtherCluster(cluster),
+            (2, member) => Verdict::OtherMember(NodeId(member)),
+            (3, 0) => Verdict::UnknownMember,
+            (4, protocol) => Verdict::OtherProtocol(u8::try_from(protocol).map_err(|_| out_of_range)?),
+            (0 | 3, _) => return Err(out_of_range.into()),
+            (tag, _) => return Err(WireError::Tag { what: "verdict", tag }.into()),
         })
     }
 }
