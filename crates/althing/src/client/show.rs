@@ -60,9 +60,11 @@ pub fn revision(header: Option<&pb::ResponseHeader>) -> i64 {
     header.map_or(0, |header| header.revision)
 }
 
-/// A lease's id as etcdctl writes it: hexadecimal, so that ids can be carried from one tool to the other.
+/// A lease's id as etcdctl writes it: hexadecimal behind its sign, so that ids can be carried from one tool to the
+/// other.
 pub fn lease_id(id: i64) -> String {
-    format!("{id:x}")
+    let sign = if id < 0 { "-" } else { "" };
+    format!("{sign}{:x}", id.unsigned_abs())
 }
 
 /// Reads a lease's id as `lease_id` writes it.
@@ -71,5 +73,19 @@ pub fn parse_lease_id(text: &str) -> Result<i64, String> {
     match i64::from_str_radix(digits, 16) {
         Ok(id) if id != 0 => Ok(id),
         _ => Err(format!("{text:?} is not a lease id, as `althing lease list` prints them")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_named_as_it_was_shown() {
+        for (id, shown) in [(0x1f, "1f"), (-5, "-5"), (i64::MIN, "-8000000000000000")] {
+            assert_eq!(lease_id(id), shown);
+            assert_eq!(parse_lease_id(shown), Ok(id));
+        }
+        assert!(parse_lease_id("0").is_err() && parse_lease_id("x").is_err());
     }
 }
