@@ -59,7 +59,7 @@ pub(crate) fn parse_version_key(bytes: &Bytes) -> Result<(Bytes, Revision), Engi
     let (escaped, inverted) = bytes.split_last_chunk::<8>().ok_or_else(damaged)?;
     let body_len = escaped.strip_suffix(&END).ok_or_else(damaged)?.len();
     let modified = !u64::from_be_bytes(*inverted) as Revision;
-    Ok((unescape(bytes.slice(..body_len)), modified))
+    Ok((unescape(bytes.slice(..body_len)).ok_or_else(damaged)?, modified))
 }
 
 /// Bounds in `VERSIONS` of every version of every key in a range.
@@ -155,20 +155,21 @@ fn escape(key: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Shares the input's memory unless something was escaped. Takes the escaped key without its end.
-fn unescape(escaped: Bytes) -> Bytes {
+/// Shares the input's memory unless something was escaped. Takes the escaped key without its end; `None` if
+/// [`escape`] writes no such key.
+fn unescape(escaped: Bytes) -> Option<Bytes> {
     if !escaped.contains(&0) {
-        return escaped;
+        return Some(escaped);
     }
     let mut out = Vec::with_capacity(escaped.len());
-    let mut after_zero = false;
-    for byte in escaped {
-        if !after_zero {
-            out.push(byte);
+    let mut bytes = escaped.iter();
+    while let Some(&byte) = bytes.next() {
+        out.push(byte);
+        if byte == 0 && bytes.next() != Some(&ESCAPED[1]) {
+            return None;
         }
-        after_zero = byte == 0 && !after_zero;
     }
-    Bytes::from(out)
+    Some(Bytes::from(out))
 }
 
 #[cfg(test)]
@@ -214,6 +215,10 @@ mod tests {
         assert_eq!(&parse_lease_key_key(&lease_key_key(4, b"k")).unwrap()[..], b"k");
         assert!(parse_revision_key(b"short").is_err() && parse_lease_key(b"").is_err());
         assert!(parse_version_key(&Bytes::from_static(b"nonsense")).is_err());
+        assert!(
+            parse_version_key(&Bytes::from_static(b"a\0b\0\012345678")).is_err(),
+            "a zero that is not escaped"
+        );
     }
 
     #[test]

@@ -77,8 +77,8 @@ impl Wire for Meta {
     }
 
     fn decode(input: &mut Reader) -> Result<Meta, WireError> {
-        match u8::decode(input)? {
-            FORMAT => Ok(Meta {
+        let meta = match u8::decode(input)? {
+            FORMAT => Meta {
                 complete: bool::decode(input)?,
                 applied: Slot::decode(input)?,
                 epoch: Epoch::decode(input)?,
@@ -87,8 +87,39 @@ impl Wire for Meta {
                 compacted: Revision::decode(input)?,
                 swept: Revision::decode(input)?,
                 sweep_at: (Revision::decode(input)?, u32::decode(input)?),
-            }),
-            tag => Err(WireError::Tag { what: "state format", tag }),
+            },
+            tag => return Err(WireError::Tag { what: "state format", tag }),
+        };
+        if meta.is_sensible() { Ok(meta) } else { Err(WireError::Range { what: "meta record" }) }
+    }
+}
+
+impl Meta {
+    /// Whether a store can stand there: sweeping and the next entry count on it.
+    fn is_sensible(&self) -> bool {
+        let revisions = [-1, self.swept, self.compacted, self.revision];
+        let sweep = [0, self.sweep_at.0, self.compacted.max(0)];
+        revisions.is_sorted() && sweep.is_sorted() && self.revision >= 1 && self.applied.0 < u64::MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_no_store_writes_is_refused() {
+        let good = Meta { revision: 9, compacted: 7, swept: 3, sweep_at: (5, 1), ..Meta::fresh() };
+        for meta in [Meta::fresh(), Meta::incomplete(), good.clone()] {
+            assert_eq!(Meta::from_bytes(meta.to_bytes()), Ok(meta));
+        }
+        for bad in [
+            Meta { revision: 6, ..good.clone() },
+            Meta { swept: 8, ..good.clone() },
+            Meta { sweep_at: (8, 0), ..good.clone() },
+            Meta { applied: Slot(u64::MAX), ..good.clone() },
+        ] {
+            assert!(Meta::from_bytes(bad.to_bytes()).is_err(), "{bad:?}");
         }
     }
 }
