@@ -61,6 +61,6 @@ pub(crate) fn all<V: View>(store: &Store<V>) -> Result<Vec<(LeaseId, i64)>, Engi
     leases.collect()
 }
 
-fn decode_ttl(bytes: Bytes) -> Result<i64, EngineError> {
+pub(crate) fn decode_ttl(bytes: Bytes) -> Result<i64, EngineError> {
     i64::from_bytes(bytes).map_err(|_| undecodable("lease"))
 }

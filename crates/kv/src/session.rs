@@ -46,6 +46,11 @@ pub(crate) enum Admission {
     SessionMissing,
 }
 
+/// Whether this is a row's value.
+pub(crate) fn is_session(value: Bytes) -> bool {
+    Session::from_bytes(value).is_ok()
+}
+
 impl Sessions {
     /// Reads the table.
     pub(crate) fn load<V: storage::View>(store: &Store<V>) -> Result<Sessions, EngineError> {
@@ -176,8 +181,15 @@ impl Wire for Session {
         let heard_at = WallTime(signed(input)?);
         let done_below = unsigned(input)?;
         let mut done = BTreeMap::new();
+        let mut free_from = Some(done_below);
         while input.remaining() > 0 {
-            done.insert(unsigned(input)?, unsigned(input)?);
+            let (first, last) = (unsigned(input)?, unsigned(input)?);
+            if free_from.is_none_or(|free| first < free) || last < first {
+                return Err(WireError::Range { what: "run of executed numbers" });
+            }
+            done.insert(first, last);
+            // The next run does not touch this one.
+            free_from = last.checked_add(2);
         }
         Ok(Session { heard_at, done_below, done })
     }
@@ -214,6 +226,16 @@ mod tests {
         let session = &sessions.open[&ID];
         assert_eq!((session.done_below, &session.done), (6, &BTreeMap::from([(7, 9)])));
         assert_eq!(Session::from_bytes(session.to_bytes()).as_ref(), Ok(session));
+    }
+
+    #[test]
+    fn runs_that_overlap_touch_or_go_back_are_no_session() {
+        let read = |bytes: &'static [u8]| Session::from_bytes(Bytes::from_static(bytes));
+        assert!(read(&[0, 6, 7, 9, 11, 11]).is_ok());
+        for runs in [[7, 9, 9, 12], [7, 9, 10, 12], [9, 7, 11, 12], [4, 5, 7, 9], [11, 12, 7, 9]] {
+            let bytes = [&[0, 6][..], &runs].concat();
+            assert!(Session::from_bytes(Bytes::from(bytes)).is_err(), "{runs:?}");
+        }
     }
 
     #[test]

@@ -16,7 +16,8 @@
 //! `digest` covers all records: a chunk of another checkpoint has a good `crc` and still does not fit.
 //! Promises:
 //! - P1  Equal states give equal chunks; any chunk can be made again.
-//! - P2  Nothing but the whole sequence is accepted: no damaged, missing, repeated, reordered or foreign chunk.
+//! - P2  Nothing but the whole sequence is accepted: no damaged, missing, repeated, reordered or foreign chunk, and no
+//!   record that the store could not read.
 //! - P3  The old state is untouched until the new one has been verified; a crash after that leaves a store that
 //!   knows that it is incomplete.
 

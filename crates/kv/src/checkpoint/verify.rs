@@ -5,8 +5,15 @@ use storage::Space;
 use types::{Epoch, Reader, Slot, Wire, WireError};
 
 use super::{FORMAT, MAGIC, Row, Tally};
-use crate::layout::{META, META_KEY, SPACES};
+use crate::Member;
+use crate::layout::{
+    LATEST, LEASE_KEYS, LEASES, MEMBERS, META, META_KEY, REVISIONS, SESSIONS, SPACES, VERSIONS,
+    parse_lease_key, parse_lease_key_key, parse_revision_key, parse_session_key, parse_version_key,
+};
+use crate::lease::decode_ttl;
 use crate::meta::Meta;
+use crate::record::{Change, OldPair, Pair};
+use crate::session::is_session;
 
 /// Checks chunks one by one as they arrive, and in the end that they are a whole checkpoint.
 #[derive(Debug, Default)]
@@ -72,6 +79,14 @@ pub enum CheckpointError {
     Unordered {
         /// Which record, from 0.
         record: u64,
+    },
+    /// A record cannot be read as what its space holds.
+    #[error("record {record}, of space {space}, cannot be read")]
+    Unreadable {
+        /// Which record, from 0.
+        record: u64,
+        /// Its space.
+        space: u8,
     },
     /// The last chunk has not come.
     #[error("the checkpoint ends after {chunks} chunks without its last one")]
@@ -164,9 +179,28 @@ impl ChunkVerifier {
         if self.at.is_none() {
             self.at = Some(meta_at(row).ok_or(unordered)?);
         }
+        if !is_readable(row) {
+            return Err(CheckpointError::Unreadable { record: self.tally.records, space: row.0.0 });
+        }
         self.tally.add(row);
         self.behind = Some(place);
         Ok(())
+    }
+}
+
+/// Whether a store that holds this record can read it. What cannot be read must not take the place of what can (P3).
+fn is_readable((space, key, value): &Row) -> bool {
+    let value = value.clone();
+    match *space {
+        META => key == META_KEY && Meta::decode_record(value).is_ok(),
+        LATEST => Pair::decode(value).is_ok(),
+        VERSIONS => parse_version_key(key).is_ok() && OldPair::decode(value).is_ok(),
+        REVISIONS => parse_revision_key(key).is_ok() && Change::decode(value).is_ok(),
+        LEASES => parse_lease_key(key).is_ok() && decode_ttl(value).is_ok(),
+        LEASE_KEYS => parse_lease_key_key(key).is_ok(),
+        SESSIONS => parse_session_key(key).is_ok() && is_session(value),
+        MEMBERS => Member::from_bytes(value).is_ok(),
+        _ => false,
     }
 }
 

@@ -184,6 +184,21 @@ fn a_refused_checkpoint_changes_nothing() {
 }
 
 /// P3: what was verified and then read back differently leaves a store that knows it.
+/// A store cannot be opened on rows that it cannot read: they must not take the place of good ones.
+#[test]
+fn a_checkpoint_of_a_row_that_cannot_be_read_is_refused() {
+    for space in 1..8 {
+        let mut store = Harness::new();
+        store.put("k", "v");
+        let mut batch = WriteBatch::default();
+        batch.put(SPACES[space], Bytes::from_static(b"bad"), Bytes::from_static(b"\xff"));
+        store.engine.write(batch).unwrap();
+        let refusal = verify(&chunks(&store.kv)).unwrap_err();
+        let is_it = |space_of| space_of == SPACES[space].0;
+        assert!(matches!(refusal, CheckpointError::Unreadable { space, .. } if is_it(space)), "{refusal}");
+    }
+}
+
 #[test]
 fn chunks_that_change_while_being_installed_leave_an_incomplete_store() {
     let store = full_store(6);
