@@ -91,6 +91,11 @@ impl BatchOp {
             BatchOp::ResetTo(_) => 0,
         }
     }
+
+    /// Bytes of its record.
+    fn len(self) -> u64 {
+        if let BatchOp::Put { len, .. } = self { u64::from(len) } else { 0 }
+    }
 }
 
 impl Wire for Description {
@@ -111,7 +116,8 @@ impl Wire for Description {
     }
 
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
-        let _len = u32::decode(input)?;
+        let start = input.remaining();
+        let len = u32::decode(input)?;
         let data_len = u32::decode(input)?;
         let prev_stamp = u32::decode(input)?;
         let tail_damaged = bool::decode(input)?;
@@ -121,7 +127,16 @@ impl Wire for Description {
             *low = u64::decode(input)?;
         }
         let meta = decode_meta(input)?;
-        let ops = Vec::decode(input)?;
+        let ops: Vec<BatchOp> = Vec::decode(input)?;
+        if ops.iter().map(|op| op.len()).sum::<u64>() != u64::from(data_len) {
+            return Err(WireError::Range { what: "length of records" });
+        }
+        if start - input.remaining() != len as usize {
+            return Err(WireError::Range { what: "length of a description" });
+        }
+        if first == Slot::ZERO || last < first.prev() {
+            return Err(WireError::Range { what: "first slot of a log" });
+        }
         Ok(Description { data_len, prev_stamp, tail_damaged, first, last, lows, meta, ops })
     }
 }
