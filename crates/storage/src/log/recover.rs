@@ -5,17 +5,22 @@
 //! - **torn** at the end of the log, if all that is missing was never written (zeros): it was not acknowledged;
 //! - **damaged** at the end of the log, if something stands there that no crash leaves.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use types::{Slot, SlotState};
 
 use super::api::{Identity, LogOptions, OpenLogError, Recovery};
-use super::batch::{Found, Record, Residue};
+use super::batch::{Found, Record, Residue, record_sectors};
 use super::description::{BatchOp, LOWS};
 use super::sector::{SECTOR_LEN, Sector};
 use super::segment::{self, HEADER_SECTORS, Image, Segment};
 use super::state::{Chain, Location, State};
 use super::{Entry, Log};
 use crate::{Disk, DiskFile};
+
+/// What a sector is filled with whose content is lost.
+const LOST: u8 = 0xff;
 
 /// More damaged slots than this are not told one by one.
 const DAMAGED_SLOTS_MAX: u64 = 1 << 20;
@@ -40,7 +45,7 @@ struct Scan {
 /// What to do with one segment after reading it.
 #[derive(Debug, Default)]
 struct Repairs {
-    /// Sectors whose intact copy was found, and what to write there.
+    /// Sectors whose intact copy was found, or that are lost, and what to write there.
     rewrite: Vec<(u64, Vec<u8>)>,
     /// Sectors that a torn write left.
     erase: std::ops::Range<u64>,
@@ -129,6 +134,10 @@ fn is_blank<F: DiskFile>(file: &F, number: u64) -> Result<bool, OpenLogError> {
 fn apply<F: DiskFile>(repairs: &Repairs, segment: &mut Segment<F>, newest: bool) -> Result<(), OpenLogError> {
     for (at, bytes) in &repairs.rewrite {
         segment.file.write_at(at * SECTOR_LEN as u64, bytes)?;
+    }
+    if !repairs.rewrite.is_empty() && !repairs.erase.is_empty() {
+        // What is erased may be all that proves that the batch before it was synced.
+        segment.file.sync()?;
     }
     let start = repairs.erase.start * SECTOR_LEN as u64;
     let end = (repairs.erase.end * SECTOR_LEN as u64).min(segment.bytes);
@@ -247,6 +256,7 @@ impl Scan {
         self.replay(found, &records);
         self.tell_damaged(image, found, &records);
         self.repair_description(image, found, repairs);
+        mark_lost(image, &records, repairs);
         true
     }
 
@@ -411,6 +421,15 @@ impl Scan {
         };
         Ok(((state.map(|(place, _)| Entry::Stored(place)), self.chain), recovery))
     }
+}
+
+/// Fills the sectors that were synced and are zero now with what is no valid sector. Otherwise their batch would
+/// count as torn as soon as what proves that it was synced is gone: a torn batch behind it, which is erased.
+fn mark_lost(image: &Image, records: &[(Slot, Location, Record)], repairs: &mut Repairs) {
+    let torn = records.iter().filter(|(_, _, record)| *record == Record::Torn);
+    let sectors = torn.flat_map(|(_, place, _)| record_sectors(place).map(|at| place.data + u64::from(at)));
+    let zeros: BTreeSet<u64> = sectors.filter(|at| image.sector(*at) == Sector::Zero).collect();
+    repairs.rewrite.extend(zeros.into_iter().map(|at| (at, vec![LOST; SECTOR_LEN])));
 }
 
 fn read_records(image: &Image, found: &Found) -> Vec<(Slot, Location, Record)> {

@@ -280,3 +280,27 @@ fn a_missing_segment_is_an_error_that_names_it() {
     let error = subject.reopen().unwrap_err();
     assert!(error.to_string().contains(&segment::name(numbers[0])), "{error}");
 }
+
+/// The proof that a batch was synced may be a torn batch behind it. That one is erased, the damage stays.
+#[test]
+fn lost_records_stay_damaged_when_the_proof_of_their_sync_is_erased() {
+    let disk = SimDisk::default();
+    let (mut log, _) = open_with(&disk, SEGMENT_BYTES).unwrap();
+    for slot in 1..=3 {
+        log.append(&[LogOp::Put(Slot(slot), Bytes::from(vec![7; 900]))]).unwrap();
+        log.sync().unwrap();
+    }
+    let data_of = |slot| match log.state.records[&Slot(slot)] {
+        Entry::Stored(place) => place.data * SECTOR_LEN as u64,
+        Entry::Pending { .. } => panic!("slot {slot} is not synced"),
+    };
+    let zeros = vec![0; SECTOR_LEN * 2];
+    disk.overwrite(&segment::name(1), data_of(2), &zeros);
+    disk.overwrite(&segment::name(1), data_of(3), &zeros);
+    for opened in 1..=3 {
+        let (_, recovery) = open_with(&disk, SEGMENT_BYTES).unwrap();
+        let found: Vec<bool> =
+            recovery.records.iter().map(|record| matches!(record, SlotState::Ok(_))).collect();
+        assert_eq!(found, [true, false], "slot 2 was acknowledged; opened {opened} times");
+    }
+}
