@@ -3,6 +3,7 @@
 mod ci;
 mod command;
 mod deny;
+mod fuzz;
 mod tasks;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +36,8 @@ enum Task {
     /// Measure Althing beside others
     #[command(subcommand)]
     Bench(Bench),
+    /// Hostile bytes for every decoder, with libFuzzer [default: every target for a minute]
+    Fuzz(fuzz::FuzzArgs),
     /// Plant every known bug and count the seeds that the simulator takes to notice it
     Bugbank {
         /// Arguments of the bug bank
@@ -61,6 +64,7 @@ fn main() -> anyhow::Result<()> {
         Task::Replay { line } => tasks::replay(&line),
         Task::E2e { arguments } => tasks::e2e(&arguments),
         Task::Bench(Bench::Etcd { arguments }) => tasks::bench_etcd(&arguments),
+        Task::Fuzz(args) => fuzz::fuzz(&args),
         Task::Bugbank { arguments } => tasks::bugbank(&arguments),
     }
 }

@@ -22,6 +22,8 @@ mod convert;
 mod counted_io;
 mod errors;
 mod front;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gathered_io;
 mod grpc;
 mod health;

@@ -14,6 +14,8 @@
 mod api;
 mod checkpoint;
 mod codec;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod group;
 mod history;
 mod key_range;

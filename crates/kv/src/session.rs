@@ -199,6 +199,20 @@ impl Wire for Session {
     }
 }
 
+/// A session has one form, and admits each number once.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzzing(data: &[u8]) {
+    let Some(mut session) = types::fuzzing::one_form::<Session>(data) else { return };
+    let edges: Vec<u64> = session.done.iter().flat_map(|(first, last)| [*first, *last]).collect();
+    for edge in edges.into_iter().chain([0, 1, session.done_below, u64::MAX]) {
+        for number in [edge.saturating_sub(1), edge, edge.saturating_add(1)] {
+            session.admit(number, 0);
+            assert!(!session.admit(number, 0), "{number} was executed twice: {session:?}");
+            types::fuzzing::one_form::<Session>(&session.to_bytes()).expect("it is a session still");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,8 @@ mod core_thread;
 mod disk;
 mod disk_thread;
 mod engine;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handle;
 mod inputs;
 mod intake;

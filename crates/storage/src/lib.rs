@@ -18,4 +18,6 @@ pub use disk::{Disk, DiskError, DiskFile, SimDisk, SimFile};
 pub use engine::{Engine, EngineError, KEY_LEN_MAX, MemEngine, MemView, Scan, Space, View, WriteBatch};
 #[cfg(feature = "planted")]
 pub use log::Planted;
+#[cfg(feature = "fuzzing")]
+pub use log::fuzzing;
 pub use log::{Identity, Log, LogOp, LogOptions, OpenLogError, ReadLogError, Recovery, WriteLogError};

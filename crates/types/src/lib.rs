@@ -5,6 +5,8 @@
 
 mod command;
 mod fingerprint;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod ids;
 mod rng;
 mod time;

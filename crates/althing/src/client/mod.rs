@@ -11,10 +11,10 @@ mod proto;
 pub mod put;
 mod range;
 mod session;
-mod show;
+pub mod show;
 pub mod status;
 pub mod txn;
-mod txn_syntax;
+pub mod txn_syntax;
 pub mod watch;
 
 use clap::Args;
@@ -76,7 +76,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::new(format_args!("cannot start the runtime: {error}")))
 }
 
-fn authority(endpoint: &str) -> Result<String, Failure> {
+pub(crate) fn authority(endpoint: &str) -> Result<String, Failure> {
     let wrong = |why: &str| {
         Failure::new(format_args!("endpoint {endpoint:?} {why}")).next("--endpoints 127.0.0.1:2379")
     };

@@ -31,7 +31,7 @@ pub fn read(path: &str) -> Result<BTreeMap<&'static str, String>, Failure> {
     parse(&text).map_err(wrong)
 }
 
-fn parse(text: &str) -> Result<BTreeMap<&'static str, String>, String> {
+pub(super) fn parse(text: &str) -> Result<BTreeMap<&'static str, String>, String> {
     let file: BTreeMap<String, Value> = match serde_saphyr::from_str(text) {
         Ok(file) => file,
         Err(error) => return Err(format!("not YAML or JSON: {error}")),

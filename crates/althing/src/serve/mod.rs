@@ -8,6 +8,8 @@ mod args;
 mod config;
 mod file;
 mod flags;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod notify;
 mod run;
 mod settings;

@@ -43,12 +43,22 @@ impl Settings {
         config_file: Option<&str>,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Settings, Failure> {
-        let mut settings = Settings { values: BTreeMap::new(), warnings: Vec::new() };
         let variables: BTreeMap<String, String> =
             variables.into_iter().filter(|(name, _)| name.starts_with("ETCD_")).collect();
-        settings.warn_about_unknown(&variables);
         let config_file = config_file.or(variables.get("ETCD_CONFIG_FILE").map(String::as_str));
         let in_file = config_file.map(file::read).transpose()?.unwrap_or_default();
+        Settings::merge(given, &variables, &in_file, config_file.unwrap_or_default())
+    }
+
+    /// As [`gather`](Settings::gather), with the file already read from `path`.
+    pub(super) fn merge(
+        given: &BTreeMap<&'static str, String>,
+        variables: &BTreeMap<String, String>,
+        in_file: &BTreeMap<&'static str, String>,
+        path: &str,
+    ) -> Result<Settings, Failure> {
+        let mut settings = Settings { values: BTreeMap::new(), warnings: Vec::new() };
+        settings.warn_about_unknown(variables);
         for flag in FLAGS {
             let variable = flags::variable(flag.name);
             let found = if let Some(value) = given.get(flag.name) {
@@ -56,7 +66,6 @@ impl Settings {
             } else if let Some(value) = variables.get(&variable) {
                 Some((value.clone(), Source::Variable(variable)))
             } else {
-                let path = config_file.unwrap_or_default();
                 in_file.get(flag.name).map(|value| (value.clone(), Source::File(path.to_owned())))
             };
             settings.take(flag, found)?;

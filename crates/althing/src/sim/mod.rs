@@ -12,7 +12,7 @@
 mod explore;
 mod replay;
 mod search;
-mod show;
+pub mod show;
 mod shrink;
 
 use std::num::NonZero;

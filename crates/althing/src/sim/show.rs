@@ -107,17 +107,17 @@ impl ShowArgs {
     }
 }
 
-fn parse_node(text: &str) -> Result<NodeId, String> {
+pub(crate) fn parse_node(text: &str) -> Result<NodeId, String> {
     let digits = text.strip_prefix('n').unwrap_or(text);
     u64::from_str_radix(digits, 16).map(NodeId).map_err(|_| format!("{text:?} is no node, as 1 or n1"))
 }
 
-fn parse_op(text: &str) -> Result<OpId, String> {
+pub(crate) fn parse_op(text: &str) -> Result<OpId, String> {
     text.parse().map(OpId).map_err(|_| format!("{text:?} is no operation's number"))
 }
 
 /// Seconds with a fraction, as the run's clock counts them: nanoseconds.
-fn parse_time(text: &str) -> Result<Time, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Time, String> {
     match text.trim_end_matches('s').parse::<f64>() {
         Ok(seconds) if (0.0..1e9).contains(&seconds) => Ok(Time((seconds * 1e9) as u64)),
         _ => Err(format!("{text:?} is no time in seconds, as 1.5")),

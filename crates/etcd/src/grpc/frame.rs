@@ -4,10 +4,11 @@
 //!   byte 0: 1 if compressed   bytes 1-4: length, big-endian   then the message
 //! ```
 
+use std::fmt::Display;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http_body::Body as _;
+use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use prost::Message;
 use tonic::{Code, Status};
 
@@ -20,7 +21,10 @@ const SEND_BYTES_MAX: usize = i32::MAX as usize;
 ///
 /// # Errors
 /// The status to answer if there is no such message, or the client went away.
-pub(super) async fn read(mut body: Incoming, len_max: usize) -> Result<Bytes, Status> {
+pub(crate) async fn read<B>(mut body: B, len_max: usize) -> Result<Bytes, Status>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let Some(mut received) = next_data(&mut body).await? else {
         return Err(Status::internal("grpc: the request holds no message"));
     };
@@ -55,7 +59,10 @@ pub(super) fn encode(message: &impl Message) -> Result<Bytes, Status> {
 }
 
 /// The request came in several pieces: most do not.
-async fn read_rest(mut body: Incoming, first: Bytes, len_max: usize) -> Result<Bytes, Status> {
+async fn read_rest<B>(mut body: B, first: Bytes, len_max: usize) -> Result<Bytes, Status>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let mut received = BytesMut::from(first);
     loop {
         if received.len() >= PREFIX_LEN {
@@ -75,7 +82,10 @@ async fn read_rest(mut body: Incoming, first: Bytes, len_max: usize) -> Result<B
     }
 }
 
-async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Status> {
+async fn next_data<B>(body: &mut B) -> Result<Option<Bytes>, Status>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Status::new(Code::Cancelled, error.to_string()))?;
         match frame.into_data() {

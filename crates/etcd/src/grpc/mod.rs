@@ -25,6 +25,8 @@ use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 pub(crate) use body::Body;
+#[cfg(feature = "fuzzing")]
+pub(crate) use frame::read as read_message;
 pub(crate) use method::Method;
 
 use crate::errors;
@@ -205,7 +207,7 @@ fn deadline(headers: &HeaderMap) -> Option<Instant> {
 }
 
 /// At most eight digits and a unit.
-fn parse_timeout(text: &str) -> Option<Duration> {
+pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;

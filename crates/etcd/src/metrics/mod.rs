@@ -16,6 +16,8 @@ use tonic::Code;
 use crate::grpc::Method;
 
 pub(crate) use page::{CONTENT_TYPE, page};
+#[cfg(feature = "fuzzing")]
+pub(crate) use process::fuzzing as read_process;
 
 /// gRPC's status codes, 0 to 16.
 const CODES: usize = 17;

@@ -23,6 +23,14 @@ pub(super) fn read() -> Option<Process> {
     Some(process)
 }
 
+/// Reads any text as any of the files.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzzing(text: &str) {
+    parse_status(text);
+    parse_cpu_seconds(text);
+    parse_max_fds(text);
+}
+
 fn parse_status(status: &str) -> Process {
     let kibibytes = |field: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(field))?;

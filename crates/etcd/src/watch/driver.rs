@@ -283,6 +283,17 @@ fn bounds(target: &Target) -> (Bytes, Bytes) {
     }
 }
 
+/// A range to watch is spelled as it was asked for, an empty key apart.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzzing(request: pb::WatchRequest) {
+    let Some(RequestUnion::CreateRequest(request)) = request.request_union else { return };
+    let (key, range_end) = (request.key.clone(), request.range_end.clone());
+    if let Ok(wish) = wish(request) {
+        let key = if key.is_empty() { Bytes::from_static(b"\0") } else { key };
+        assert_eq!(bounds(&wish.target), (key, range_end));
+    }
+}
+
 fn everything() -> (Bytes, Bytes) {
     (Bytes::from_static(b"\0"), Bytes::from_static(b"\0"))
 }

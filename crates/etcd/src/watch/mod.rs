@@ -29,6 +29,8 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use driver::fuzzing as read_request;
 pub(crate) use hub::Hub;
 pub(crate) use notice::{Change, Notice};
 pub(crate) use pump::pump;

@@ -18,6 +18,8 @@ use consensus::{Dest, Lane};
 use types::NodeId;
 
 pub(crate) use frame::{Frame, FrameError, Hello, answer_frame, protocol_frame, question_frame};
+#[cfg(feature = "fuzzing")]
+pub(crate) use frame::{Verdict, next_frame, renew_seal};
 pub(crate) use link::Link;
 pub(crate) use listen::{Acceptor, Deliver};
 

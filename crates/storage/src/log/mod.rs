@@ -20,6 +20,8 @@
 mod api;
 mod batch;
 mod description;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod read;
 mod recover;
 mod sector;

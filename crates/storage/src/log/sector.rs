@@ -91,6 +91,13 @@ pub(super) fn open(segment: u64, number: u64, bytes: &[u8]) -> Sector<'_> {
     }
 }
 
+/// Makes the checksum of a whole sector true.
+#[cfg(feature = "fuzzing")]
+pub(super) fn renew_checksum(segment: u64, number: u64, sector: &mut [u8]) {
+    let crc = checksum(segment, number, &sector[..CRC_AT]);
+    sector[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+}
+
 fn checksum(segment: u64, number: u64, payload: &[u8]) -> u32 {
     let mut place = [0; 16];
     place[..8].copy_from_slice(&segment.to_le_bytes());

@@ -1,0 +1,415 @@
+//! One replica whose peers say anything and whose driver is honest.
+//!
+//! ```text
+//!   input ──▶ a peer's message, a timer, a write that is durable, an answer of the state machine, a crash
+//!                │
+//!             replica ──▶ check_invariants; what it writes has no gap, what it hands over is in order
+//! ```
+//!
+//! Peers that lie can make a replica believe anything about the cluster: what is claimed is only what a replica owes
+//! whatever it hears.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use consensus::{
+    Action, CheckpointMeta, Consensus, Entry, EntryKind, Event, GateQueue, Input as Step, Membership, Out,
+    Protocol, ReadLevel, Recovered, Request, StoreOp, Token, TransferId, WriteSeq,
+};
+use raft::{Config, Integrity, Message, Meta, Raft, Record};
+use types::{Batch, Command, Epoch, NodeId, Now, SessionId, Slot, SlotState, WallTime, Wire};
+
+use crate::Input;
+
+/// More steps of one input tell nothing new.
+const STEPS_MAX: usize = 300;
+
+/// Numbers beyond this are nowhere: at a million writes a second it takes a hundred thousand years.
+const NUMBER_MAX: u64 = 1 << 62;
+
+const ME: NodeId = NodeId(1);
+
+/// Messages, timers, crashes and whatever else happens to a replica, in any order.
+pub fn raft_steps(data: &[u8]) {
+    let mut input = Input::new(data);
+    let mut replica = Replica::fresh();
+    for _ in 0..STEPS_MAX {
+        if input.is_empty() {
+            break;
+        }
+        replica.turn(&mut input);
+    }
+}
+
+/// A replica starts from what a disk holds, and then hears something.
+pub fn raft_recovery(data: &[u8]) {
+    let mut input = Input::new(data);
+    let found = Recovered {
+        meta: slot_state(&mut input, meta),
+        first: Slot(input.number() % NUMBER_MAX),
+        log: (0..input.below(12)).map(|_| slot_state(&mut input, |input| record(input, 3))).collect(),
+        tail_damaged: input.flag(),
+        applied: (Slot(input.number() % NUMBER_MAX), Epoch::of(input.number() % NUMBER_MAX)),
+    };
+    let mut out = Out::default();
+    let mut now = Now::default();
+    let mut raft = Raft::recover(config(), 7, found, now, &mut out);
+    raft.check_invariants().expect("a replica keeps its promises from the start");
+    for _ in 0..8 {
+        now.mono = raft.deadline().unwrap_or(now.mono).max(now.mono);
+        let (term, last) = (raft.status().epoch.number, raft.status().last.0);
+        let step = match input.below(3) {
+            0 => Step::Timer,
+            _ => Step::Recv { from: NodeId(2), message: message(&mut input, term, last) },
+        };
+        raft.step(now, step, &mut out);
+        raft.flush(now, &mut out);
+        raft.check_invariants().expect("a replica keeps its promises");
+    }
+}
+
+fn config() -> Config {
+    Config {
+        checkpoint_entries: 4,
+        retained_entries: 2,
+        cache_bytes_max: 200,
+        entry_bytes_max: 200,
+        append_bytes_max: 400,
+        unapplied_bytes_max: 2000,
+        inflight_messages_max: 3,
+        ..Config::new(ME, [1, 2, 3].map(NodeId))
+    }
+}
+
+/// The replica, and an honest driver around it.
+struct Replica {
+    raft: Raft,
+    now: Now,
+    disk: Disk,
+    unsynced: VecDeque<(WriteSeq, Vec<StoreOp<Raft>>)>,
+    issued: WriteSeq,
+    gates: GateQueue<Event>,
+    /// Events that the state machine and its checkpoints have not obeyed yet, in order.
+    events: VecDeque<Event>,
+    reads: VecDeque<(Slot, Slot)>,
+    /// Where the state machine stands, now and after a crash.
+    state: (Slot, Epoch),
+    state_durable: (Slot, Epoch),
+    boots: u64,
+    tokens: u64,
+}
+
+/// What has been synced.
+struct Disk {
+    meta: SlotState<Meta>,
+    first: Slot,
+    log: BTreeMap<Slot, Record>,
+}
+
+impl Disk {
+    fn end(&self) -> Slot {
+        self.log.last_key_value().map_or(self.first, |(last, _)| last.next())
+    }
+
+    fn write(&mut self, op: StoreOp<Raft>) {
+        match op {
+            StoreOp::SetMeta(meta) => self.meta = SlotState::Ok(meta),
+            StoreOp::Put(slot, record) => {
+                let room = self.first..=self.end();
+                assert!(room.contains(&slot), "{slot:?} is written where {room:?} have room");
+                self.log.insert(slot, record);
+            }
+            StoreOp::TruncateFrom(slot) => drop(self.log.split_off(&slot)),
+            StoreOp::CompactTo(slot) => {
+                self.log = self.log.split_off(&slot.next());
+                self.first = self.first.max(slot.next());
+            }
+            StoreOp::ResetTo { at } => (self.first, self.log) = (at.next(), BTreeMap::new()),
+        }
+    }
+}
+
+impl Replica {
+    fn fresh() -> Replica {
+        let disk = Disk { meta: SlotState::Missing, first: Slot(1), log: BTreeMap::new() };
+        let nowhere = (Slot::ZERO, Epoch::default());
+        let mut out = Out::default();
+        let found = Recovered {
+            meta: SlotState::Missing,
+            first: Slot(1),
+            log: Vec::new(),
+            tail_damaged: false,
+            applied: nowhere,
+        };
+        let raft = Raft::recover(config(), 1, found, Now::default(), &mut out);
+        let mut replica = Replica {
+            raft,
+            now: Now::default(),
+            disk,
+            unsynced: VecDeque::new(),
+            issued: WriteSeq::NONE,
+            gates: GateQueue::default(),
+            events: VecDeque::new(),
+            reads: VecDeque::new(),
+            state: nowhere,
+            state_durable: nowhere,
+            boots: 1,
+            tokens: 0,
+        };
+        replica.dispatch(out);
+        replica
+    }
+
+    fn turn(&mut self, input: &mut Input<'_>) {
+        let step = match input.byte() % 20 {
+            0..=7 => {
+                let status = self.raft.status();
+                let slot = if input.flag() { status.last.0 } else { status.committed.0 };
+                let from = NodeId(1 + input.below(4) as u64);
+                Some(Step::Recv { from, message: message(input, status.epoch.number, slot) })
+            }
+            8 => {
+                self.now.mono = self.raft.deadline().unwrap_or(self.now.mono).max(self.now.mono);
+                Some(Step::Timer)
+            }
+            9 => {
+                self.now.mono.0 += u64::from(input.byte()) * 10_000_000;
+                self.now.wall.0 = input.signed();
+                Some(Step::Timer)
+            }
+            10 | 11 => self.sync(input),
+            12..=14 => self.obey(input),
+            15 => self.reads.pop_front().map(|(first, last)| self.read(first, last, input)),
+            16 => Some(Step::Unreachable { peer: NodeId(1 + input.below(4) as u64) }),
+            17 => Some(Step::Request(Request::Propose { token: self.token(), commands: commands(input) })),
+            18 => {
+                let level = input.pick(&[ReadLevel::Local, ReadLevel::ReadIndex]);
+                Some(Step::Request(Request::Read { token: self.token(), level }))
+            }
+            _ => return self.crash(input),
+        };
+        let mut out = Out::default();
+        if let Some(step) = step {
+            self.raft.step(self.now, step, &mut out);
+        }
+        // Several steps may come before a flush.
+        if !input.flag() {
+            self.raft.flush(self.now, &mut out);
+        }
+        self.dispatch(out);
+    }
+
+    fn dispatch(&mut self, out: Out<Raft>) {
+        for action in out.actions {
+            match action {
+                Action::Persist { seq, ops } => {
+                    assert!(seq > self.issued, "{seq:?} after {:?}", self.issued);
+                    self.issued = seq;
+                    self.unsynced.push_back((seq, ops));
+                }
+                Action::Send { message, after, .. } => {
+                    // A gate that nobody will ever open holds its message for ever.
+                    assert!(after <= self.issued.next(), "{after:?} gates {message:?}");
+                    assert!(message.to_bytes().len() < 1 << 20);
+                }
+                Action::ReadLog { first, last, .. } => self.reads.push_back((first, last)),
+                Action::Event { event, after } => self.events.extend(self.gates.admit(after, event)),
+            }
+        }
+        if let Err(broken) = self.raft.check_invariants() {
+            panic!("{broken}");
+        }
+    }
+
+    /// Some of the writes are durable now.
+    fn sync(&mut self, input: &mut Input<'_>) -> Option<Step<Raft>> {
+        let count = (1 + input.below(3)).min(self.unsynced.len());
+        let upto = self.unsynced.get(count.checked_sub(1)?)?.0;
+        self.unsynced.drain(..count).flat_map(|(_, ops)| ops).for_each(|op| self.disk.write(op));
+        self.events.extend(self.gates.open(upto));
+        Some(Step::Durable { upto })
+    }
+
+    fn read(&self, first: Slot, last: Slot, input: &mut Input<'_>) -> Step<Raft> {
+        let held = self.disk.log.range(first..=last.max(first)).take(1 + input.below(4));
+        let consecutive = (first.0..).map(Slot).zip(held).take_while(|(slot, (held, _))| slot == *held);
+        Step::LogRead { first, records: consecutive.map(|(_, (_, record))| record.clone()).collect() }
+    }
+
+    /// The state machine obeys the next event.
+    fn obey(&mut self, input: &mut Input<'_>) -> Option<Step<Raft>> {
+        let request = match self.events.pop_front()? {
+            Event::Committed { first, entries } => {
+                assert_eq!(first, self.state.0.next(), "entries are handed over in order");
+                let epoch = entries.last().map_or(self.state.1, |entry| entry.epoch);
+                self.state = (self.state.0.plus(entries.len() as u64), epoch);
+                Request::Applied { upto: self.state.0 }
+            }
+            Event::TakeCheckpoint { .. } => {
+                self.state_durable = self.state;
+                Request::CheckpointDurable { at: self.state.0 }
+            }
+            Event::ReadChunk { transfer, index } => {
+                let (at, epoch) = self.state;
+                let (chunk, last) = (input.owned(20), input.flag());
+                match input.below(4) {
+                    0 => Request::ChunkLost { transfer },
+                    _ => Request::ChunkRead { transfer, at, epoch, index, chunk, last },
+                }
+            }
+            Event::StageChunk { transfer, index, .. } => Request::ChunkStaged { transfer, index },
+            Event::InstallCheckpoint { transfer, meta } => {
+                let installed = input.flag();
+                if installed {
+                    assert!(meta.at > self.state.0, "the state goes back to {:?}", meta.at);
+                    self.state = (meta.at, meta.epoch);
+                    self.state_durable = self.state;
+                }
+                Request::CheckpointInstalled { transfer, installed }
+            }
+            Event::CloseTransfer { .. } | Event::ReadReady { .. } => return None,
+            Event::Refused { .. } | Event::Leadership { .. } => return None,
+        };
+        Some(Step::Request(request))
+    }
+
+    /// The power fails and comes back. A disk may have lost something besides.
+    fn crash(&mut self, input: &mut Input<'_>) {
+        let survivors = input.below(self.unsynced.len().min(255) + 1);
+        self.unsynced.drain(..survivors).flat_map(|(_, ops)| ops).for_each(|op| self.disk.write(op));
+        self.unsynced.clear();
+        (self.gates, self.issued) = (GateQueue::default(), WriteSeq::NONE);
+        self.events.clear();
+        self.reads.clear();
+        self.state = self.state_durable;
+        self.boots += 1;
+        let damage = input.byte();
+        let slots = (self.disk.first.0..self.disk.end().0).map(Slot);
+        let log = slots.map(|slot| match self.disk.log.get(&slot) {
+            Some(_) if damage & 3 == 3 && input.byte() & 7 == 7 => SlotState::Damaged,
+            Some(record) => SlotState::Ok(record.clone()),
+            None => SlotState::Damaged,
+        });
+        let log = log.collect();
+        if damage & 12 == 12 {
+            self.disk.meta = SlotState::Damaged;
+        }
+        let found = Recovered {
+            meta: self.disk.meta.clone(),
+            first: self.disk.first,
+            log,
+            tail_damaged: damage & 48 == 48,
+            applied: self.state,
+        };
+        let mut out = Out::default();
+        self.raft = Raft::recover(config(), self.boots, found, self.now, &mut out);
+        self.dispatch(out);
+    }
+
+    fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+}
+
+/// Any message, mostly of a term close to `term` and about slots close to `slot`.
+fn message(input: &mut Input<'_>, term: u64, slot: u64) -> Message {
+    let kind = input.byte() % 17;
+    let sent = input.near(term);
+    let slot = |input: &mut Input<'_>| Slot(input.near(slot));
+    match kind {
+        0 => Message::RequestVote {
+            term: sent,
+            pre: input.flag(),
+            last: slot(input),
+            last_term: input.near(term),
+        },
+        1 => Message::Vote { term: sent, pre: input.flag(), granted: input.flag() },
+        2 | 3 => Message::Append {
+            term: sent,
+            prev: slot(input),
+            prev_term: input.near(term),
+            commit: slot(input),
+            entries: (0..input.below(5)).map(|_| record(input, term)).collect(),
+        },
+        4 => Message::Appended { term: sent, session: session(input), matched: slot(input) },
+        5 => Message::Rejected {
+            term: sent,
+            session: session(input),
+            prev: slot(input),
+            hint: slot(input),
+            hint_term: input.near(term),
+        },
+        6 => Message::Commit { term: sent, commit: slot(input) },
+        7 => Message::Heartbeat { term: sent, commit: slot(input), round: input.number() },
+        8 => Message::HeartbeatAck { term: sent, round: input.number(), verified: slot(input) },
+        9 => Message::Forward { commands: commands(input) },
+        10 => Message::ReadAsk { ask: input.number() },
+        11 => Message::ReadAnswer { ask: input.number(), at: slot(input) },
+        12 => Message::Chunk {
+            term: sent,
+            transfer: TransferId(input.number()),
+            meta: CheckpointMeta {
+                at: slot(input),
+                epoch: Epoch { number: input.near(term), proposer: NodeId(input.below(2) as u64) },
+                membership: Membership { voters: (0..input.below(4) as u64).map(NodeId).collect() },
+            },
+            wall: WallTime(input.signed()),
+            index: input.number(),
+            chunk: input.owned(20),
+            last: input.flag(),
+        },
+        13 => Message::ChunkAck {
+            term: sent,
+            transfer: TransferId(input.number()),
+            next: input.number(),
+            failed: input.flag(),
+        },
+        14 => Message::Repair { term: sent, session: session(input), meta_lost: input.flag() },
+        15 => Message::RepairGoal { term: sent, session: session(input), upto: slot(input) },
+        _ => Message::from_bytes(input.owned(100)).unwrap_or(Message::ReadAsk { ask: 0 }),
+    }
+}
+
+fn session(input: &mut Input<'_>) -> u64 {
+    // Replicas here draw theirs from the numbers of their boots.
+    if input.flag() { 0 } else { input.number() }
+}
+
+fn record(input: &mut Input<'_>, term: u64) -> Record {
+    let kind = input.pick(&[EntryKind::Noop, EntryKind::Commands]);
+    let payload = match (kind, input.flag()) {
+        (EntryKind::Noop, _) => Bytes::new(),
+        (_, true) => input.owned(30),
+        _ => Batch { wall: WallTime(input.signed()), commands: commands(input) }.to_bytes(),
+    };
+    Record { term: input.near(term), entry: Entry { kind, payload } }
+}
+
+fn commands(input: &mut Input<'_>) -> Vec<Command> {
+    let command = |input: &mut Input<'_>| Command {
+        session: SessionId(u128::from(input.byte())),
+        number: input.number(),
+        acked_below: input.number(),
+        body: input.owned(40),
+    };
+    (0..input.below(4)).map(|_| command(input)).collect()
+}
+
+fn meta(input: &mut Input<'_>) -> Meta {
+    Meta {
+        term: input.number() % NUMBER_MAX,
+        vote: input.flag().then(|| NodeId(1 + input.below(3) as u64)),
+        wall: WallTime(input.signed()),
+        integrity: input.pick(&[Integrity::Intact, Integrity::LogLost, Integrity::MetaLost]),
+        session: session(input),
+    }
+}
+
+fn slot_state<T>(input: &mut Input<'_>, value: impl Fn(&mut Input<'_>) -> T) -> SlotState<T> {
+    match input.byte() % 8 {
+        0 => SlotState::Missing,
+        1 => SlotState::Damaged,
+        _ => SlotState::Ok(value(input)),
+    }
+}
