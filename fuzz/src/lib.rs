@@ -83,7 +83,7 @@ targets! {
     kv_apply 64 + 1200: "any entries are applied, with the same state in groups or one by one",
     kv_queries 128 + 1200: "any query of a store with history is answered or refused",
     kv_checkpoint 128 + 600: "a checkpoint is refused, or installed whole; the store then answers",
-    grpc_body 256 + 16: "a message is what stands behind its prefix, however the body is cut",
+    grpc_body 8 + 64: "a message is what stands behind its prefix, however the body is cut",
     grpc_request 128 + 1200: "a request decodes as it encodes; what it comes to can be replicated and applied",
     proc_files 4 + 8: "what the kernel says about the process is read or not",
     config_file 512 + 2000: "a configuration file makes a configuration without contradictions or is refused",

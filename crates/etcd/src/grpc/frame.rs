@@ -66,8 +66,8 @@ where
     let mut received = BytesMut::from(first);
     loop {
         if received.len() >= PREFIX_LEN {
-            let len = message_len(&received, len_max)?;
-            received.reserve((PREFIX_LEN + len).saturating_sub(received.len()));
+            // Grows by doubling as bytes arrive, instead of trusting the announcement.
+            message_len(&received, len_max)?;
         }
         match next_data(&mut body).await? {
             Some(_) if received.len() > PREFIX_LEN + len_max => {
