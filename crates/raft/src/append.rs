@@ -68,6 +68,10 @@ impl Raft {
             let known = (self.commit.above(prev) as usize).min(entries.len());
             entries.drain(..known);
             first = self.commit.next();
+            let term = self.log.term_at(self.commit);
+            if entries.first().is_some_and(|record| Some(record.term) < term) {
+                return; // no leader's log goes on like that (R8)
+            }
         } else if planted!(self, AcksGap) && self.log.last() == Slot::ZERO && prev > Slot::ZERO {
             self.log = crate::log::Log::new(prev, prev_term);
             self.writes.reset_to(prev);

@@ -254,7 +254,8 @@ impl Message {
             _ => 0,
         };
         let is_in_range = slot_max < NUMBER_MAX && self.term().unwrap_or(0) < NUMBER_MAX;
-        is_in_range && self.entries_are_ordered() && self.configurations_are_whole()
+        let is_of_its_time = self.entries_are_ordered() && self.checkpoint_is_past();
+        is_in_range && is_of_its_time && self.configurations_are_whole()
     }
 
     /// Every configuration says who votes.
@@ -268,6 +269,12 @@ impl Message {
             Message::Chunk { meta, .. } => has_voters(&meta.membership),
             _ => true,
         }
+    }
+
+    /// No checkpoint is newer than the leader that sends it.
+    fn checkpoint_is_past(&self) -> bool {
+        let Message::Chunk { term, meta, .. } = self else { return true };
+        meta.epoch.number <= *term
     }
 
     /// Raft's terms never decrease along a log, and no entry is newer than its leader.

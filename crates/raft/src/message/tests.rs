@@ -84,6 +84,17 @@ fn numbers_that_no_honest_replica_reaches_are_senseless() {
     assert!(!append(5, 2, &[3, 2]).is_sensible(), "terms decrease");
     assert!(!append(5, 2, &[6]).is_sensible(), "an entry from after its leader");
     assert!(!append(5, 6, &[]).is_sensible());
+    let chunk = |term, of| Message::Chunk {
+        term,
+        transfer: TransferId(1),
+        meta: CheckpointMeta { at: Slot(3), epoch: Epoch::of(of), membership: Membership::default() },
+        wall: WallTime(1),
+        index: 0,
+        chunk: Bytes::new(),
+        last: true,
+    };
+    assert!(chunk(5, 5).is_sensible());
+    assert!(!chunk(5, 6).is_sensible(), "a checkpoint from after its leader");
     assert!(!Message::Commit { term: u64::MAX, commit: Slot(1) }.is_sensible());
     assert!(!Message::Commit { term: 1, commit: Slot(u64::MAX) }.is_sensible());
 }

@@ -38,6 +38,26 @@ fn figure_7() {
     }
 }
 
+/// R8, whatever a peer says.
+#[test]
+fn entries_that_no_leader_has_are_not_appended() {
+    let mut world = World::new(3);
+    world.elect(1);
+    world.run_for(Duration::from_millis(300));
+    let (status, terms) = (world.raft(2).status(), world.terms(2));
+    assert!(status.committed > Slot::ZERO);
+    let message = Message::Append {
+        term: status.epoch.number,
+        prev: Slot::ZERO,
+        prev_term: 0,
+        commit: Slot::ZERO,
+        entries: vec![record(0); status.last.0 as usize + 1],
+    };
+    world.step(2, Input::Recv { from: n(1), message });
+    assert_eq!(world.terms(2), terms);
+    assert_eq!(world.raft(2).check_invariants(), Ok(()));
+}
+
 /// Raft §5.3: one rejection a term of disagreement, not one an entry.
 #[test]
 fn logs_meet_within_a_rejection_per_term() {
