@@ -124,6 +124,9 @@ fn node_list(nodes: &BTreeSet<NodeId>) -> String {
     nodes.iter().map(|node| format!("n{}", node.0)).collect::<Vec<_>>().join(",")
 }
 
+/// Nearly three hundred years: the sum of two such times still counts in nanoseconds.
+const SPAN_US_MAX: u64 = i64::MAX as u64 / 1000;
+
 /// A duration in microseconds' precision: `12.5ms`.
 struct Span(Duration);
 
@@ -248,7 +251,11 @@ fn span(text: &str) -> Result<Duration, String> {
         (text.strip_suffix('s').unwrap_or(""), 6)
     };
     let us = scaled(digits, decimals);
-    us.map(Duration::from_micros).ok_or_else(|| format!("`{text}` is not a time such as 1.5s, 20ms or 7us"))
+    let us = us.ok_or_else(|| format!("`{text}` is not a time such as 1.5s, 20ms or 7us"))?;
+    if us > SPAN_US_MAX {
+        return Err(format!("`{text}` is longer than any run"));
+    }
+    Ok(Duration::from_micros(us))
 }
 
 /// A decimal number times ten to the power of `decimals`, without rounding.
@@ -349,6 +356,7 @@ mod tests {
             ("at 1s crash n1", "expected `at TIME for TIME KIND TARGET …` or `net …`"),
             ("at 1s for 1s crahs n1", "no fault is called `crahs`"),
             ("at 1 for 1s crash n1", "`1` is not a time such as 1.5s, 20ms or 7us"),
+            ("at 9999999999s for 1s crash n1", "`9999999999s` is longer than any run"),
             ("at 1s for 1s crash x", "`x` is not a node such as n1, nor leader, follower or all"),
             ("at 1s for 1s crash n1 point=dawn", "no crash point is called `dawn`"),
             ("at 1s for 1s pause n1 rot=1", "`pause` has no parameter `rot`"),
