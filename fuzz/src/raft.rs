@@ -47,7 +47,14 @@ pub fn raft_recovery(data: &[u8]) {
     let found = Recovered {
         meta: slot_state(&mut input, meta),
         first: Slot(input.number() % NUMBER_MAX),
-        log: (0..input.below(12)).map(|_| slot_state(&mut input, |input| record(input, 3))).collect(),
+        log: (0..input.below(12))
+            .map(|_| {
+                slot_state(&mut input, |input| {
+                    let term = input.near(3);
+                    record(input, term)
+                })
+            })
+            .collect(),
         tail_damaged: input.flag(),
         applied: (Slot(input.number() % NUMBER_MAX), Epoch::of(input.number() % NUMBER_MAX)),
     };
@@ -58,9 +65,10 @@ pub fn raft_recovery(data: &[u8]) {
     for _ in 0..8 {
         now.mono = raft.deadline().unwrap_or(now.mono).max(now.mono);
         let (term, last) = (raft.status().epoch.number, raft.status().last.0);
+        let sight = Sight { term, slot: last, terms: BTreeMap::new() };
         let step = match input.below(3) {
             0 => Step::Timer,
-            _ => Step::Recv { from: NodeId(2), message: message(&mut input, term, last) },
+            _ => Step::Recv { from: NodeId(2), message: sight.message(&mut input) },
         };
         raft.step(now, step, &mut out);
         raft.flush(now, &mut out);
@@ -163,10 +171,9 @@ impl Replica {
     fn turn(&mut self, input: &mut Input<'_>) {
         let step = match input.byte() % 20 {
             0..=7 => {
-                let status = self.raft.status();
-                let slot = if input.flag() { status.last.0 } else { status.committed.0 };
                 let from = NodeId(1 + input.below(4) as u64);
-                Some(Step::Recv { from, message: message(input, status.epoch.number, slot) })
+                let message = self.sight(input).message(input);
+                Some(Step::Recv { from, message })
             }
             8 => {
                 self.now.mono = self.raft.deadline().unwrap_or(self.now.mono).max(self.now.mono);
@@ -197,6 +204,17 @@ impl Replica {
             self.raft.flush(self.now, &mut out);
         }
         self.dispatch(out);
+    }
+
+    fn sight(&self, input: &mut Input<'_>) -> Sight {
+        let status = self.raft.status();
+        let mut disk = Disk { meta: SlotState::Missing, first: self.disk.first, log: self.disk.log.clone() };
+        self.unsynced.iter().flat_map(|(_, ops)| ops.clone()).for_each(|op| disk.write(op));
+        Sight {
+            term: status.epoch.number,
+            slot: if input.flag() { status.last.0 } else { status.committed.0 },
+            terms: disk.log.into_iter().map(|(slot, record)| (slot.0, record.term)).collect(),
+        }
     }
 
     fn dispatch(&mut self, out: Out<Raft>) {
@@ -312,62 +330,91 @@ impl Replica {
     }
 }
 
-/// Any message, mostly of a term close to `term` and about slots close to `slot`.
-fn message(input: &mut Input<'_>, term: u64, slot: u64) -> Message {
-    let kind = input.byte() % 17;
-    let sent = input.near(term);
-    let slot = |input: &mut Input<'_>| Slot(input.near(slot));
-    match kind {
-        0 => Message::RequestVote {
-            term: sent,
-            pre: input.flag(),
-            last: slot(input),
-            last_term: input.near(term),
-        },
-        1 => Message::Vote { term: sent, pre: input.flag(), granted: input.flag() },
-        2 | 3 => Message::Append {
-            term: sent,
-            prev: slot(input),
-            prev_term: input.near(term),
-            commit: slot(input),
-            entries: (0..input.below(5)).map(|_| record(input, term)).collect(),
-        },
-        4 => Message::Appended { term: sent, session: session(input), matched: slot(input) },
-        5 => Message::Rejected {
-            term: sent,
-            session: session(input),
-            prev: slot(input),
-            hint: slot(input),
-            hint_term: input.near(term),
-        },
-        6 => Message::Commit { term: sent, commit: slot(input) },
-        7 => Message::Heartbeat { term: sent, commit: slot(input), round: input.number() },
-        8 => Message::HeartbeatAck { term: sent, round: input.number(), verified: slot(input) },
-        9 => Message::Forward { commands: commands(input) },
-        10 => Message::ReadAsk { ask: input.number() },
-        11 => Message::ReadAnswer { ask: input.number(), at: slot(input) },
-        12 => Message::Chunk {
-            term: sent,
-            transfer: TransferId(input.number()),
+/// What a peer that lies knows of the replica, so that its lies are not seen through at once.
+struct Sight {
+    term: u64,
+    /// The last slot, or the last committed one.
+    slot: u64,
+    /// The terms of the log.
+    terms: BTreeMap<u64, u64>,
+}
+
+impl Sight {
+    /// Any message, mostly of this term or the next, and about slots that are close.
+    fn message(&self, input: &mut Input<'_>) -> Message {
+        let kind = input.byte() % 20;
+        let term = match input.byte() {
+            0..=159 => self.term,
+            160..=219 => self.term.saturating_add(1),
+            _ => input.near(self.term),
+        };
+        match kind {
+            0 => {
+                let (pre, last, last_term) = (input.flag(), self.slot(input), input.near(self.term));
+                Message::RequestVote { term, pre, last, last_term }
+            }
+            1 | 2 => Message::Vote { term, pre: input.flag(), granted: input.byte() < 200 },
+            3..=5 => self.append(term, input),
+            6 | 7 => Message::Appended { term, session: session(input), matched: self.slot(input) },
+            8 => {
+                let (session, prev, hint) = (session(input), self.slot(input), self.slot(input));
+                Message::Rejected { term, session, prev, hint, hint_term: input.near(self.term) }
+            }
+            9 => Message::Commit { term, commit: self.slot(input) },
+            10 => Message::Heartbeat { term, commit: self.slot(input), round: input.number() },
+            11 => Message::HeartbeatAck { term, round: input.number(), verified: self.slot(input) },
+            12 => Message::Forward { commands: commands(input) },
+            13 => Message::ReadAsk { ask: input.number() },
+            14 => Message::ReadAnswer { ask: input.number(), at: self.slot(input) },
+            15 | 16 => self.chunk(term, input),
+            17 => {
+                let (transfer, next) = (TransferId(input.number()), input.number());
+                Message::ChunkAck { term, transfer, next, failed: input.flag() }
+            }
+            18 if input.flag() => Message::Repair { term, session: session(input), meta_lost: input.flag() },
+            18 => Message::RepairGoal { term, session: session(input), upto: self.slot(input) },
+            _ => Message::from_bytes(input.owned(100)).unwrap_or(Message::ReadAsk { ask: 0 }),
+        }
+    }
+
+    /// Entries that mostly go on from where the log matches.
+    fn append(&self, term: u64, input: &mut Input<'_>) -> Message {
+        let prev = self.slot(input);
+        let known = self.terms.get(&prev.0).copied().unwrap_or(0);
+        let prev_term = if input.byte() < 200 { known } else { input.near(self.term) };
+        let mut last_term = prev_term;
+        let mut entries = Vec::new();
+        for _ in 0..input.below(6) {
+            last_term = match input.byte() {
+                0..=119 => last_term,
+                120..=219 => term,
+                _ => input.near(last_term),
+            };
+            entries.push(record(input, last_term));
+        }
+        Message::Append { term, prev, prev_term, commit: self.slot(input), entries }
+    }
+
+    /// A piece of a checkpoint; few transfers, so that pieces follow each other.
+    fn chunk(&self, term: u64, input: &mut Input<'_>) -> Message {
+        let number = input.near(self.term);
+        Message::Chunk {
+            term,
+            transfer: TransferId(input.number() % 2),
             meta: CheckpointMeta {
-                at: slot(input),
-                epoch: Epoch { number: input.near(term), proposer: NodeId(input.below(2) as u64) },
+                at: self.slot(input),
+                epoch: Epoch { number, proposer: NodeId(input.below(2) as u64) },
                 membership: Membership { voters: (0..input.below(4) as u64).map(NodeId).collect() },
             },
             wall: WallTime(input.signed()),
-            index: input.number(),
+            index: input.number() % 4,
             chunk: input.owned(20),
             last: input.flag(),
-        },
-        13 => Message::ChunkAck {
-            term: sent,
-            transfer: TransferId(input.number()),
-            next: input.number(),
-            failed: input.flag(),
-        },
-        14 => Message::Repair { term: sent, session: session(input), meta_lost: input.flag() },
-        15 => Message::RepairGoal { term: sent, session: session(input), upto: slot(input) },
-        _ => Message::from_bytes(input.owned(100)).unwrap_or(Message::ReadAsk { ask: 0 }),
+        }
+    }
+
+    fn slot(&self, input: &mut Input<'_>) -> Slot {
+        Slot(input.near(self.slot))
     }
 }
 
@@ -383,7 +430,7 @@ fn record(input: &mut Input<'_>, term: u64) -> Record {
         (_, true) => input.owned(30),
         _ => Batch { wall: WallTime(input.signed()), commands: commands(input) }.to_bytes(),
     };
-    Record { term: input.near(term), entry: Entry { kind, payload } }
+    Record { term, entry: Entry { kind, payload } }
 }
 
 fn commands(input: &mut Input<'_>) -> Vec<Command> {

@@ -154,7 +154,9 @@ fn keep(target: &str, learnt: &Path) -> anyhow::Result<()> {
         .collect::<anyhow::Result<_>>()?;
     inputs.retain(|(bytes, _)| !by_hand.contains(bytes));
     inputs.sort_by_key(|(bytes, _)| bytes.len());
-    for (bytes, file) in inputs.iter().take(KEPT_FILES_MAX.saturating_sub(by_hand.len())) {
+    // Long ones too: only they get far where an input is a sequence of events.
+    let step = inputs.len().div_ceil(KEPT_FILES_MAX.saturating_sub(by_hand.len()).max(1)).max(1);
+    for (bytes, file) in inputs.iter().rev().step_by(step) {
         fs::write(committed.join(file.file_name().unwrap_or_default()), bytes)?;
     }
     Ok(())

@@ -78,14 +78,17 @@ impl Raft {
         } else if self.log.term_at(prev) != Some(prev_term) {
             return self.reject(from, prev, prev_term, out);
         }
-        self.append_new(first, entries);
+        if !self.append_new(first, entries) {
+            return; // a leader does not contradict what it said in the same term (R2)
+        }
         self.following.verified = self.following.verified.max(end.min(self.log.last()));
         self.following.ack_due = true;
         self.learn_commit(commit);
     }
 
-    /// Appends `records` from `first` on, except those that are here already.
-    fn append_new(&mut self, first: Slot, mut records: Vec<Record>) {
+    /// Appends `records` from `first` on, except those that are here already. Returns false, and does nothing, if
+    /// they differ from what is known to match this term's leader.
+    fn append_new(&mut self, first: Slot, mut records: Vec<Record>) -> bool {
         let is_here = |(slot, record): &(Slot, &Record)| self.log.term_at(*slot) == Some(record.term);
         let slots = (0..).map(|offset| first.plus(offset));
         let known = slots.zip(&records).take_while(is_here).count();
@@ -96,10 +99,13 @@ impl Raft {
                 self.writes.truncate_from(end);
                 self.following.verified = self.following.verified.min(end.prev());
             }
-            return;
+            return true;
         }
         let first = first.plus(known as u64);
         if first <= self.log.last() {
+            if first <= self.following.verified {
+                return false;
+            }
             assert!(first > self.commit, "cutting off {first:?}, committed up to {:?}", self.commit);
             self.log.truncate_from(first);
             self.writes.truncate_from(first);
@@ -111,6 +117,7 @@ impl Raft {
         for record in records.drain(known..) {
             self.append_record(record);
         }
+        true
     }
 
     /// Appends a record in memory and to the next write.

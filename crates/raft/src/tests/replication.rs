@@ -58,6 +58,23 @@ fn entries_that_no_leader_has_are_not_appended() {
     assert_eq!(world.raft(2).check_invariants(), Ok(()));
 }
 
+/// R2, whatever a peer says: one term, one log.
+#[test]
+fn a_leader_that_contradicts_itself_is_not_followed() {
+    let mut world = World::new(3);
+    world.elect(1);
+    world.run_for(Duration::from_millis(300));
+    let status = world.raft(2).status();
+    let (term, last) = (status.epoch.number, status.last);
+    for entry_term in [term, term + 1] {
+        let entries = vec![record(entry_term)];
+        let message = Message::Append { term: term + 1, prev: last, prev_term: term, commit: last, entries };
+        world.step(2, Input::Recv { from: n(1), message });
+    }
+    assert_eq!(world.terms(2).last(), Some(&term), "the first word counts");
+    assert_eq!(world.raft(2).check_invariants(), Ok(()));
+}
+
 /// Raft §5.3: one rejection a term of disagreement, not one an entry.
 #[test]
 fn logs_meet_within_a_rejection_per_term() {
