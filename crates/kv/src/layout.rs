@@ -216,7 +216,7 @@ mod tests {
         assert!(parse_revision_key(b"short").is_err() && parse_lease_key(b"").is_err());
         assert!(parse_version_key(&Bytes::from_static(b"nonsense")).is_err());
         assert!(
-            parse_version_key(&Bytes::from_static(b"a\0b\0\012345678")).is_err(),
+            parse_version_key(&Bytes::from_static(b"a\0b\0\x00modified")).is_err(),
             "a zero that is not escaped"
         );
     }

@@ -187,15 +187,14 @@ fn a_refused_checkpoint_changes_nothing() {
 /// A store cannot be opened on rows that it cannot read: they must not take the place of good ones.
 #[test]
 fn a_checkpoint_of_a_row_that_cannot_be_read_is_refused() {
-    for space in 1..8 {
+    for bad in SPACES.into_iter().skip(1) {
         let mut store = Harness::new();
         store.put("k", "v");
         let mut batch = WriteBatch::default();
-        batch.put(SPACES[space], Bytes::from_static(b"bad"), Bytes::from_static(b"\xff"));
+        batch.put(bad, Bytes::from_static(b"bad"), Bytes::from_static(b"\xff"));
         store.engine.write(batch).unwrap();
         let refusal = verify(&chunks(&store.kv)).unwrap_err();
-        let is_it = |space_of| space_of == SPACES[space].0;
-        assert!(matches!(refusal, CheckpointError::Unreadable { space, .. } if is_it(space)), "{refusal}");
+        assert!(matches!(refusal, CheckpointError::Unreadable { space, .. } if space == bad.0), "{refusal}");
     }
 }
 
