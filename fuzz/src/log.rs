@@ -113,7 +113,13 @@ fn open_and_use(disk: &SimDisk) -> Option<Recovery> {
     let (log, again) = open(disk).expect("what took a write opens again");
     assert_eq!((again.first, log.last()), (found.first, next));
     assert_eq!(again.records.last(), Some(&SlotState::Ok(record)));
-    assert_eq!(again.records[..found.records.len()], found.records);
+    assert_eq!(
+        again.records[..found.records.len()],
+        found.records,
+        "{:#?} then {:#?}",
+        found.report,
+        again.report
+    );
     assert_eq!(again.meta, found.meta);
     Some(found)
 }

@@ -20,6 +20,9 @@ pub(super) const SECTOR_LEN: usize = 512;
 /// Bytes of a sector that are content.
 pub(super) const CONTENT_LEN: usize = CRC_AT - CONTENT_AT;
 
+/// No log has so many batches, so every batch has a next one.
+const BATCH_END: u64 = 1 << 62;
+
 const CONTENT_AT: usize = 28;
 const CRC_AT: usize = 508;
 
@@ -113,10 +116,14 @@ fn label(payload: &[u8]) -> Option<Label> {
         [4, 0, 0, 0] => Part::Tail,
         _ => return None,
     };
+    let batch = u64::from_le_bytes(*payload.get(8..)?.first_chunk()?);
+    if batch >= BATCH_END {
+        return None;
+    }
     Some(Label {
         part,
         index: u32::from_le_bytes(*payload.get(4..)?.first_chunk()?),
-        batch: u64::from_le_bytes(*payload.get(8..)?.first_chunk()?),
+        batch,
         low: u64::from_le_bytes(*payload.get(16..)?.first_chunk()?),
         stamp: u32::from_le_bytes(*payload.get(24..)?.first_chunk()?),
     })
@@ -143,6 +150,15 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(open(2, 9, &flipped), Sector::Bad, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_batch_without_a_next_one_is_none() {
+        for (batch, is_valid) in [(BATCH_END - 1, true), (BATCH_END, false), (u64::MAX, false)] {
+            let mut bytes = Vec::new();
+            seal(2, 9, Label { batch, ..LABEL }, b"content", &mut bytes);
+            assert_eq!(matches!(open(2, 9, &bytes), Sector::Valid(..)), is_valid, "batch {batch}");
         }
     }
 }
