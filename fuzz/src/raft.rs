@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use consensus::{
-    Action, CheckpointMeta, Consensus, Entry, EntryKind, Event, GateQueue, Input as Step, Membership, Out,
-    Protocol, ReadLevel, Recovered, Request, StoreOp, Token, TransferId, WriteSeq,
+    Action, Change, CheckpointMeta, Consensus, Entry, EntryKind, Event, GateQueue, Input as Step, Member,
+    Membership, Out, Protocol, ReadLevel, Recovered, Request, Standing, StoreOp, Token, TransferId, WriteSeq,
 };
 use raft::{Config, Integrity, Message, Meta, Raft, Record};
-use types::{Batch, Command, Epoch, NodeId, Now, SessionId, Slot, SlotState, WallTime, Wire};
+use types::{Batch, Command, Epoch, NodeId, Now, SessionId, Slot, SlotState, Time, WallTime, Wire};
 
 use crate::Input;
 
@@ -57,6 +57,7 @@ pub fn raft_recovery(data: &[u8]) {
             .collect(),
         tail_damaged: input.flag(),
         applied: (Slot(input.number() % NUMBER_MAX), Epoch::of(input.number() % NUMBER_MAX)),
+        membership: if input.flag() { membership(&mut input) } else { Membership::default() },
     };
     let mut out = Out::default();
     let mut now = Now::default();
@@ -148,6 +149,7 @@ impl Replica {
             log: Vec::new(),
             tail_damaged: false,
             applied: nowhere,
+            membership: Membership::default(),
         };
         let raft = Raft::recover(config(), 1, found, Now::default(), &mut out);
         let mut replica = Replica {
@@ -272,7 +274,15 @@ impl Replica {
                 let (chunk, last) = (input.owned(20), input.flag());
                 match input.below(4) {
                     0 => Request::ChunkLost { transfer },
-                    _ => Request::ChunkRead { transfer, at, epoch, index, chunk, last },
+                    _ => Request::ChunkRead {
+                        transfer,
+                        at,
+                        epoch,
+                        membership: membership(input),
+                        index,
+                        chunk,
+                        last,
+                    },
                 }
             }
             Event::StageChunk { transfer, index, .. } => Request::ChunkStaged { transfer, index },
@@ -287,6 +297,7 @@ impl Replica {
             }
             Event::CloseTransfer { .. } | Event::ReadReady { .. } => return None,
             Event::Refused { .. } | Event::Leadership { .. } => return None,
+            Event::Reconfigured { .. } | Event::MembershipChanged { .. } => return None,
         };
         Some(Step::Request(request))
     }
@@ -318,6 +329,7 @@ impl Replica {
             log,
             tail_damaged: damage & 48 == 48,
             applied: self.state,
+            membership: Membership::default(),
         };
         let mut out = Out::default();
         self.raft = Raft::recover(config(), self.boots, found, self.now, &mut out);
@@ -342,7 +354,7 @@ struct Sight {
 impl Sight {
     /// Any message, mostly of this term or the next, and about slots that are close.
     fn message(&self, input: &mut Input<'_>) -> Message {
-        let kind = input.byte() % 20;
+        let kind = input.byte() % 23;
         let term = match input.byte() {
             0..=159 => self.term,
             160..=219 => self.term.saturating_add(1),
@@ -351,7 +363,7 @@ impl Sight {
         match kind {
             0 => {
                 let (pre, last, last_term) = (input.flag(), self.slot(input), input.near(self.term));
-                Message::RequestVote { term, pre, last, last_term }
+                Message::RequestVote { term, pre, told: input.flag(), last, last_term }
             }
             1 | 2 => Message::Vote { term, pre: input.flag(), granted: input.byte() < 200 },
             3..=5 => self.append(term, input),
@@ -361,8 +373,14 @@ impl Sight {
                 Message::Rejected { term, session, prev, hint, hint_term: input.near(self.term) }
             }
             9 => Message::Commit { term, commit: self.slot(input) },
-            10 => Message::Heartbeat { term, commit: self.slot(input), round: input.number() },
-            11 => Message::HeartbeatAck { term, round: input.number(), verified: self.slot(input) },
+            10 => {
+                let sent = Time(input.number());
+                Message::Heartbeat { term, commit: self.slot(input), round: input.number(), sent }
+            }
+            11 => {
+                let (sent, clock) = (Time(input.number()), Time(input.number()));
+                Message::HeartbeatAck { term, round: input.number(), verified: self.slot(input), sent, clock }
+            }
             12 => Message::Forward { commands: commands(input) },
             13 => Message::ReadAsk { ask: input.number() },
             14 => Message::ReadAnswer { ask: input.number(), at: self.slot(input) },
@@ -373,6 +391,9 @@ impl Sight {
             }
             18 if input.flag() => Message::Repair { term, session: session(input), meta_lost: input.flag() },
             18 => Message::RepairGoal { term, session: session(input), upto: self.slot(input) },
+            19 => Message::TimeoutNow { term },
+            20 => Message::ReconfigureAsk { ask: input.number(), changes: changes(input) },
+            21 => Message::Reconfigured { ask: input.number(), at: self.slot(input) },
             _ => Message::from_bytes(input.owned(100)).unwrap_or(Message::ReadAsk { ask: 0 }),
         }
     }
@@ -404,7 +425,7 @@ impl Sight {
             meta: CheckpointMeta {
                 at: self.slot(input),
                 epoch: Epoch { number, proposer: NodeId(input.below(2) as u64) },
-                membership: Membership { voters: (0..input.below(4) as u64).map(NodeId).collect() },
+                membership: membership(input),
             },
             wall: WallTime(input.signed()),
             index: input.number() % 4,
@@ -424,13 +445,47 @@ fn session(input: &mut Input<'_>) -> u64 {
 }
 
 fn record(input: &mut Input<'_>, term: u64) -> Record {
-    let kind = input.pick(&[EntryKind::Noop, EntryKind::Commands]);
+    let kind = input.pick(&[EntryKind::Noop, EntryKind::Commands, EntryKind::Membership]);
     let payload = match (kind, input.flag()) {
         (EntryKind::Noop, _) => Bytes::new(),
+        (EntryKind::Membership, true) => membership(input).to_bytes(),
         (_, true) => input.owned(30),
         _ => Batch { wall: WallTime(input.signed()), commands: commands(input) }.to_bytes(),
     };
     Record { term, entry: Entry { kind, payload } }
+}
+
+fn membership(input: &mut Input<'_>) -> Membership {
+    let nodes = 1 + input.below(4) as u64;
+    let mut membership = Membership::of((1..=nodes).map(NodeId));
+    for node in 1..=nodes {
+        let standing = input.pick(&[
+            Standing::Voter,
+            Standing::Voter,
+            Standing::Learner,
+            Standing::Joining,
+            Standing::Leaving,
+        ]);
+        membership.members.insert(NodeId(node), Member::new(standing, input.owned(3)));
+        if input.byte() < 60 {
+            membership.outgoing.insert(NodeId(node));
+        }
+    }
+    membership
+}
+
+fn changes(input: &mut Input<'_>) -> Vec<Change> {
+    let change = |input: &mut Input<'_>| {
+        let (node, context) = (NodeId(1 + input.below(5) as u64), input.owned(3));
+        match input.byte() % 5 {
+            0 => Change::AddLearner { node, context },
+            1 => Change::AddVoter { node, context },
+            2 => Change::Promote { node },
+            3 => Change::Remove { node },
+            _ => Change::Describe { node, context },
+        }
+    };
+    (0..input.below(3)).map(|_| change(input)).collect()
 }
 
 fn commands(input: &mut Input<'_>) -> Vec<Command> {

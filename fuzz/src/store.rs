@@ -5,8 +5,8 @@ use std::hash::Hasher;
 
 use bytes::Bytes;
 use kv::{
-    ChunkVerifier, Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Kv, PutRequest,
-    RangeRequest, RequestOp, SortOrder, SortTarget, TxnRequest,
+    ChunkVerifier, Command, Compare, CompareResult, CompareTarget, Content, DeleteRangeRequest, Kv,
+    PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget, TxnRequest,
 };
 use storage::MemEngine;
 use types::{Batch, Epoch, Fingerprinter, SessionId, Slot, WallTime, Wire};
@@ -14,7 +14,7 @@ use types::{Batch, Epoch, Fingerprinter, SessionId, Slot, WallTime, Wire};
 use crate::Input;
 
 /// One entry's payload.
-type Payload = Option<Bytes>;
+type Payload = Content;
 
 /// A store that entries are applied to one after the other.
 pub(crate) struct Shop {
@@ -29,7 +29,7 @@ pub(crate) fn command(number: u64, body: Bytes) -> Payload {
 }
 
 fn entry(commands: Vec<types::Command>) -> Payload {
-    Some(Batch { wall: WallTime(1), commands }.to_bytes())
+    Content::Commands(Batch { wall: WallTime(1), commands }.to_bytes())
 }
 
 impl Shop {
@@ -243,8 +243,9 @@ fn sealed(chunk: &[u8]) -> Bytes {
 
 fn payload(input: &mut Input<'_>) -> Payload {
     match input.byte() % 8 {
-        0 => None,
-        1 => Some(input.owned(60)),
+        0 if input.flag() => Content::Membership(input.owned(40)),
+        0 => Content::Nothing,
+        1 => Content::Commands(input.owned(60)),
         _ => {
             let command = |input: &mut Input<'_>| types::Command {
                 session: SessionId(1 + u128::from(input.byte() / 200)),
@@ -253,7 +254,7 @@ fn payload(input: &mut Input<'_>) -> Payload {
                 body: if input.byte() < 20 { input.owned(60) } else { request(input).to_bytes() },
             };
             let commands = (0..=input.below(3)).map(|_| command(input)).collect();
-            Some(Batch { wall: WallTime(input.signed()), commands }.to_bytes())
+            Content::Commands(Batch { wall: WallTime(input.signed()), commands }.to_bytes())
         }
     }
 }

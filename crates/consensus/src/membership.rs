@@ -262,13 +262,17 @@ impl Wire for Membership {
         self.outgoing.iter().copied().collect::<Vec<_>>().encode(out);
     }
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
-        let count = u32::decode(input)?;
-        let mut members = BTreeMap::new();
-        for _ in 0..count {
-            members.insert(NodeId::decode(input)?, Member::decode(input)?);
+        let mut members: Vec<(NodeId, Member)> = Vec::new();
+        for _ in 0..u32::decode(input)? {
+            members.push((NodeId::decode(input)?, Member::decode(input)?));
         }
-        let outgoing = Vec::<NodeId>::decode(input)?.into_iter().collect();
-        Ok(Membership { members, outgoing })
+        let outgoing = Vec::<NodeId>::decode(input)?;
+        // One form only: replicas compare their states byte by byte.
+        let ascends = |ids: &mut dyn Iterator<Item = NodeId>| ids.is_sorted_by(|a, b| a < b);
+        if !ascends(&mut members.iter().map(|(node, _)| *node)) || !ascends(&mut outgoing.iter().copied()) {
+            return Err(WireError::Range { what: "order of members" });
+        }
+        Ok(Membership { members: members.into_iter().collect(), outgoing: outgoing.into_iter().collect() })
     }
 }
 

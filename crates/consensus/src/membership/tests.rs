@@ -104,6 +104,25 @@ fn a_description_changes_nothing_else() {
 }
 
 #[test]
+fn members_that_are_doubled_or_out_of_order_are_refused() {
+    let bytes = |ids: &[u64]| {
+        let mut out = Vec::new();
+        (ids.len() as u32).encode(&mut out);
+        for id in ids {
+            n(*id).encode(&mut out);
+            Member::new(Standing::Voter, Bytes::new()).encode(&mut out);
+        }
+        Vec::<NodeId>::new().encode(&mut out);
+        Bytes::from(out)
+    };
+    assert_eq!(Membership::from_bytes(bytes(&[1, 2])), Ok(group(&[1, 2])));
+    for ids in [&[2, 1][..], &[1, 1]] {
+        let refused = Err(types::WireError::Range { what: "order of members" });
+        assert_eq!(Membership::from_bytes(bytes(ids)), refused, "{ids:?}");
+    }
+}
+
+#[test]
 fn every_configuration_and_change_survives_the_wire() {
     let mut joint = promoted(&group(&[1, 2, 3]), 4);
     joint.members.get_mut(&n(2)).expect("a member").incarnation = 77;

@@ -7,8 +7,8 @@ use types::{Epoch, Reader, Slot, Wire, WireError};
 use super::{FORMAT, MAGIC, Row, Tally};
 use crate::Member;
 use crate::layout::{
-    LATEST, LEASE_KEYS, LEASES, MEMBERS, META, META_KEY, REVISIONS, SESSIONS, SPACES, VERSIONS,
-    parse_lease_key, parse_lease_key_key, parse_revision_key, parse_session_key, parse_version_key,
+    LATEST, LEASE_KEYS, LEASES, MEMBERS, MEMBERSHIP_KEY, META, META_KEY, REVISIONS, SESSIONS, SPACES,
+    VERSIONS, parse_lease_key, parse_lease_key_key, parse_revision_key, parse_session_key, parse_version_key,
 };
 use crate::lease::decode_ttl;
 use crate::meta::Meta;
@@ -192,7 +192,7 @@ impl ChunkVerifier {
 fn is_readable((space, key, value): &Row) -> bool {
     let value = value.clone();
     match *space {
-        META => key == META_KEY && Meta::decode_record(value).is_ok(),
+        META => key == MEMBERSHIP_KEY || (key == META_KEY && Meta::decode_record(value).is_ok()),
         LATEST => Pair::decode(value).is_ok(),
         VERSIONS => parse_version_key(key).is_ok() && OldPair::decode(value).is_ok(),
         REVISIONS => parse_revision_key(key).is_ok() && Change::decode(value).is_ok(),

@@ -87,7 +87,7 @@ fn numbers_that_no_honest_replica_reaches_are_senseless() {
     let chunk = |term, of| Message::Chunk {
         term,
         transfer: TransferId(1),
-        meta: CheckpointMeta { at: Slot(3), epoch: Epoch::of(of), membership: Membership::default() },
+        meta: CheckpointMeta { at: Slot(3), epoch: Epoch::of(of), membership: Membership::of([NodeId(1)]) },
         wall: WallTime(1),
         index: 0,
         chunk: Bytes::new(),
