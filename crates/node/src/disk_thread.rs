@@ -114,9 +114,10 @@ impl<P: Driven, D: Disk> DiskThread<P, D> {
     fn read(&mut self, first: Slot, last: Slot, bytes_max: u64) -> Result<(), NodeError> {
         let records = match self.log.read(first, last, bytes_max) {
             Ok(records) => records,
-            // Compacted meanwhile, or damaged: the core falls back to a checkpoint.
-            Err(ReadLogError::Missing { .. } | ReadLogError::Damaged { .. }) => Vec::new(),
-            Err(ReadLogError::Disk(error)) => {
+            // Compacted meanwhile: the core falls back to a checkpoint.
+            Err(ReadLogError::Missing { .. }) => Vec::new(),
+            // Only recovery knows how to go on without a record that was acknowledged: it has it repaired by peers.
+            Err(error @ ReadLogError::Damaged { .. }) => {
                 return Err(NodeError::Log { path: self.path.clone(), reason: with_sources(&error) });
             }
         };

@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::{Action, Dest, Errand, GateQueue, Input, Out, Request, Submitter, TransferId, WriteSeq};
 use kv::{CheckpointWriter, Kv};
-use storage::{Log, MemEngine, MemView, SimDisk};
+use storage::{Log, MemEngine, MemView, ScrubCursor, SimDisk};
 use trace::{Details, Kind, OpId, Stamp};
 use types::{NodeId, Now, Slot, Time, WallTime, Wire};
 
@@ -85,6 +85,7 @@ pub(crate) struct Life<P: Subject> {
     disk: SimDisk,
     disk_queue: VecDeque<DiskJob>,
     disk_busy: Vec<DiskJob>,
+    scrub_next: ScrubCursor,
 
     jobs: VecDeque<Job>,
     applying: bool,
@@ -150,6 +151,7 @@ impl<P: Subject> Life<P> {
             disk: birth.disk,
             disk_queue: VecDeque::new(),
             disk_busy: Vec::new(),
+            scrub_next: ScrubCursor::default(),
             jobs: VecDeque::new(),
             applying: false,
             committed,

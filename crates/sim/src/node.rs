@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use consensus::{Membership, Recovered, Submitter, SubmitterConfig};
 use kv::Kv;
-use storage::{Disk, Identity, Log, LogOptions, MemEngine, Recovery, SimDisk};
+use storage::{DiskError, DiskFault, Identity, Log, LogOptions, MemEngine, OpenLogError, Recovery, SimDisk};
 use trace::{Details, Kind, Stamp};
 use types::{NodeId, Rng, SessionId, Slot, SlotState, Time, Wire};
 
@@ -12,6 +12,7 @@ use crate::keys::{self, Purpose};
 use crate::life::{Birth, Life};
 use crate::options::Options;
 use crate::schedule::CrashPoint;
+use crate::shadow::Harm;
 use crate::shared::{Coming, Shared, Stop, Work};
 use crate::subject::Subject;
 
@@ -19,7 +20,7 @@ use crate::subject::Subject;
 pub(crate) struct Node<P: Subject> {
     pub(crate) id: NodeId,
     pub(crate) life: Option<Life<P>>,
-    disk: SimDisk,
+    pub(crate) disk: SimDisk,
     engine: MemEngine,
     lives: u64,
     /// Which planned start is the valid one; a later plan replaces an earlier one.
@@ -51,6 +52,8 @@ pub(crate) struct Node<P: Subject> {
 const CLUSTER: u64 = 0xa17;
 /// An armed crash that finds no occasion happens anyway after this long.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// A supervisor starts a process again after this long if it ended because its disk failed.
+const RETRY: Duration = Duration::from_millis(5);
 
 impl<P: Subject> Node<P> {
     pub(crate) fn new(id: NodeId, shared: &Shared) -> Node<P> {
@@ -113,7 +116,13 @@ impl<P: Subject> Node<P> {
         let log_options = log_options(options, shared);
         let (log, recovery) = match Log::open(self.disk.clone(), identity, log_options) {
             Ok(opened) => opened,
-            Err(error) if self.rotten => {
+            Err(OpenLogError::Disk(error)) => {
+                shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named(with_cause(&error)));
+                self.lose_unsynced(shared);
+                self.plan_start(RETRY, shared);
+                return Ok(());
+            }
+            Err(error) if self.was_rotten() => {
                 shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named(error.to_string()));
                 self.lost = true;
                 return Ok(());
@@ -122,7 +131,10 @@ impl<P: Subject> Node<P> {
         };
         let kv = Kv::open(self.engine.clone())
             .map_err(|error| Stop::broken("the state opens", format!("{:?}: {error}", self.id)))?;
-        shared.oracle.recovered(self.id, &recovery, kv.applied().0, self.rotten)?;
+        for fact in &recovery.report {
+            shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named(fact.clone()));
+        }
+        shared.oracle.recovered(self.id, &recovery, kv.applied().0, self.harm())?;
         self.begin(log, recovery, kv, options, shared)
     }
 
@@ -217,7 +229,17 @@ impl<P: Subject> Node<P> {
     /// Whether bits of its disk have ever flipped. Damage may lie there unseen for a long time, so such a node
     /// is never counted on again.
     pub(crate) fn was_rotten(&self) -> bool {
-        self.rotten || self.rot > 0
+        self.rotten || self.rot > 0 || self.disk.is_damaged()
+    }
+
+    /// What the disk has done to what was durable.
+    fn harm(&self) -> Harm {
+        let lies = [DiskFault::Lost, DiskFault::Stale, DiskFault::Misdirected];
+        match self.disk.faults().keys().any(|fault| lies.contains(fault)) {
+            true => Harm::LostWrite,
+            false if self.was_rotten() => Harm::Rot,
+            false => Harm::None,
+        }
     }
 
     fn flip_bits(&mut self, shared: &mut Shared) {
@@ -236,8 +258,12 @@ impl<P: Subject> Node<P> {
     }
 }
 
+fn with_cause(error: &DiskError) -> String {
+    format!("{error}: {}", error.source)
+}
+
 fn flip_bit(disk: &SimDisk, rng: &mut Rng) {
-    let names = disk.list().unwrap_or_default();
+    let names = disk.names();
     let Some(name) = rng.pick(&names) else { return };
     let size = disk.content(name).map_or(0, |content| content.len() as u64);
     disk.flip_bit(name, rng.below(size), rng.below(8) as u32);

@@ -18,7 +18,7 @@ use storage::{LogOp, Recovery};
 use types::{Epoch, Fingerprinter, NodeId, Slot};
 
 use crate::operator::Register;
-use crate::shadow::Shadow;
+use crate::shadow::{Harm, Shadow};
 
 /// A promise that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +216,7 @@ impl Oracle {
         node: NodeId,
         found: &Recovery,
         applied: Slot,
-        rotten: bool,
+        harm: Harm,
     ) -> Result<(), Broken> {
         let Some(shadow) = self.shadows.get_mut(&node) else { return Ok(()) };
         let broken = |detail| Broken { check: "storage gives back what was synced", detail };
@@ -225,7 +225,7 @@ impl Oracle {
                 format!("{node:?} had made {} durable in its state, and found {applied}", shadow.engine);
             return Err(broken(detail));
         }
-        shadow.recovered(found, rotten).map_err(|reason| broken(format!("{node:?}: {reason}")))
+        shadow.recovered(found, harm).map_err(|reason| broken(format!("{node:?}: {reason}")))
     }
 }
 

@@ -5,9 +5,9 @@
 //!   damaged is called damaged;
 //! - the protocol: what it calls committed is durable on a majority at that moment.
 
-use std::collections::BTreeMap;
 use std::hash::Hasher;
 
+use imbl::OrdMap;
 use storage::{LogOp, Recovery};
 use types::{Fingerprinter, Slot, SlotState};
 
@@ -15,6 +15,8 @@ use types::{Fingerprinter, Slot, SlotState};
 #[derive(Debug)]
 pub(crate) struct Shadow {
     synced: Store,
+    /// What was synced before the last sync.
+    before: Store,
     /// Batches that were written but not yet synced: a crash keeps the first few of them, each whole.
     unsynced: Vec<Vec<LogOp>>,
     /// Everything up to here is durable in the state engine.
@@ -23,17 +25,30 @@ pub(crate) struct Shadow {
     rotted: Slot,
 }
 
+/// What a node's disk has done to what was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Harm {
+    /// Nothing.
+    None,
+    /// Something else may stand where it was.
+    Rot,
+    /// Besides, it confirmed a write that it did not do. If that was the last one before a power cut, nothing on the
+    /// disk can tell.
+    LostWrite,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Store {
     meta: Option<u128>,
     first: Slot,
-    records: BTreeMap<Slot, u128>,
+    records: OrdMap<Slot, u128>,
 }
 
 impl Shadow {
     pub(crate) fn new() -> Shadow {
-        let empty = Store { meta: None, first: Slot(1), records: BTreeMap::new() };
-        Shadow { synced: empty, unsynced: Vec::new(), engine: Slot::ZERO, rotted: Slot::ZERO }
+        let empty = Store { meta: None, first: Slot(1), records: OrdMap::new() };
+        let before = empty.clone();
+        Shadow { synced: empty, before, unsynced: Vec::new(), engine: Slot::ZERO, rotted: Slot::ZERO }
     }
 
     /// The node handed a batch to its disk.
@@ -43,6 +58,7 @@ impl Shadow {
 
     /// The disk said that everything so far is durable.
     pub(crate) fn sync(&mut self) {
+        self.before = self.synced.clone();
         for ops in self.unsynced.drain(..) {
             self.synced.apply(&ops);
         }
@@ -62,8 +78,13 @@ impl Shadow {
         self.synced.last().max(self.engine)
     }
 
-    /// Judges what the node found when it started again. `rotten` says that bits of its disk have flipped.
-    pub(crate) fn recovered(&mut self, found: &Recovery, rotten: bool) -> Result<(), String> {
+    /// Judges what the node found when it started again.
+    pub(crate) fn recovered(&mut self, found: &Recovery, harm: Harm) -> Result<(), String> {
+        let rotten = harm != Harm::None;
+        if harm == Harm::LostWrite && mismatch(&self.before, found, rotten).is_none() {
+            self.rotted = self.rotted.max(self.synced.last());
+            self.synced = self.before.clone();
+        }
         let mut candidate = self.synced.clone();
         let mut reasons = vec![mismatch(&candidate, found, rotten)];
         for ops in &self.unsynced {
@@ -80,7 +101,7 @@ impl Shadow {
                     self.rotted = self.rotted.max(candidate.last());
                     candidate.learn(found);
                 }
-                self.synced = candidate;
+                self.before = std::mem::replace(&mut self.synced, candidate);
                 self.unsynced.clear();
                 Ok(())
             }
@@ -145,10 +166,10 @@ impl Store {
                     self.records.insert(*slot, digest(record));
                 }
                 LogOp::TruncateFrom(slot) => {
-                    self.records.split_off(slot);
+                    self.records = self.records.split(slot).0;
                 }
                 LogOp::CompactTo(slot) => {
-                    self.records = self.records.split_off(&slot.next());
+                    self.records = self.records.split(slot).1;
                     self.first = self.first.max(slot.next());
                 }
                 LogOp::ResetTo { at } => {
@@ -172,7 +193,7 @@ impl Store {
     }
 
     fn last(&self) -> Slot {
-        self.records.last_key_value().map_or(self.first.prev(), |(slot, _)| *slot)
+        self.records.get_max().map_or(self.first.prev(), |(slot, _)| *slot)
     }
 }
 
@@ -215,14 +236,14 @@ mod tests {
     #[test]
     fn a_crash_may_keep_any_first_few_of_the_unsynced_batches() {
         for records in [&["a", "b"][..], &["a", "c"], &["a", "c", "d"]] {
-            assert_eq!(shadow().recovered(&found(records), false), Ok(()), "{records:?}");
+            assert_eq!(shadow().recovered(&found(records), Harm::None), Ok(()), "{records:?}");
         }
     }
 
     #[test]
     fn what_was_synced_may_not_change_nor_a_batch_come_in_halves() {
         for records in [&["a"][..], &["a", "b", "d"], &["x", "b"]] {
-            assert!(shadow().recovered(&found(records), false).is_err(), "{records:?}");
+            assert!(shadow().recovered(&found(records), Harm::None).is_err(), "{records:?}");
         }
     }
 
@@ -230,8 +251,23 @@ mod tests {
     fn rot_may_be_called_damage_but_never_the_end_of_the_log() {
         let mut damaged = found(&["a", "b"]);
         damaged.records[1] = SlotState::Damaged;
-        assert!(shadow().recovered(&damaged, true).is_ok());
-        assert!(shadow().recovered(&damaged, false).is_err(), "nothing had rotted");
-        assert!(shadow().recovered(&found(&["a"]), true).is_err(), "bug bank A2");
+        assert!(shadow().recovered(&damaged, Harm::Rot).is_ok());
+        assert!(shadow().recovered(&damaged, Harm::None).is_err(), "nothing had rotted");
+        assert!(shadow().recovered(&found(&["a"]), Harm::Rot).is_err(), "bug bank A2");
+    }
+
+    #[test]
+    fn only_the_last_write_can_be_lost_without_a_trace() {
+        let two_syncs = || {
+            let mut shadow = shadow();
+            shadow.sync();
+            shadow.append(vec![put(4, "e")]);
+            shadow.sync();
+            shadow
+        };
+        let without_last = found(&["a", "c", "d"]);
+        assert!(two_syncs().recovered(&without_last, Harm::LostWrite).is_ok());
+        assert!(two_syncs().recovered(&without_last, Harm::Rot).is_err());
+        assert!(two_syncs().recovered(&found(&["a", "b"]), Harm::LostWrite).is_err());
     }
 }

@@ -54,11 +54,8 @@ pub(crate) enum Work {
 /// Why a node stops in the middle of what it does.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// It dies here: at its crash point, or because its state engine failed.
+    /// It dies here: at its crash point, or because its disk (contract C3) or its state engine failed.
     Crash(&'static str),
-    /// Its disk failed, and it dies here (contract C3). What the system still has in memory of a failed sync is
-    /// gone as well: nothing could tell the next life that it is not on the disk.
-    DiskFailed(&'static str),
     /// A promise is broken, and the whole run is over.
     Broken(Broken),
 }

@@ -169,7 +169,7 @@ impl<P: Subject> World<P> {
         self.with_node(id, |node, shared| node.life.as_mut().map_or(Ok(()), |life| act(life, shared)))
     }
 
-    fn with_node(
+    pub(crate) fn with_node(
         &mut self,
         id: NodeId,
         act: impl FnOnce(&mut Node<P>, &mut Shared) -> Result<(), Stop>,
@@ -179,11 +179,6 @@ impl<P: Subject> World<P> {
             Ok(()) => Ok(()),
             Err(Stop::Broken(broken)) => Err(broken),
             Err(Stop::Crash(why)) => {
-                node.crash(why, &mut self.shared);
-                Ok(())
-            }
-            Err(Stop::DiskFailed(why)) => {
-                node.power_fails = true;
                 node.crash(why, &mut self.shared);
                 Ok(())
             }

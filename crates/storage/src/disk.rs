@@ -10,7 +10,7 @@ mod sim;
 
 use std::fmt;
 
-pub use sim::{SimDisk, SimFile};
+pub use sim::{Act, DiskFault, Effect, Plan, SimDisk, SimFile};
 
 /// One directory of files with flat names.
 pub trait Disk: Send + 'static {
@@ -43,6 +43,12 @@ pub trait DiskFile: Send + 'static {
 
     /// Reads exactly `buf.len()` bytes at `offset`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DiskError>;
+
+    /// Reads as `read_at` does, but what stands on the medium rather than in a cache of the system, if it can: only
+    /// that finds what the medium has lost.
+    fn read_medium_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DiskError> {
+        self.read_at(offset, buf)
+    }
 
     /// Writes all of `bytes` at `offset`, growing the file if needed. Not durable until `sync`.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;

@@ -14,10 +14,13 @@ mod disk;
 mod engine;
 mod log;
 
-pub use disk::{Disk, DiskError, DiskFile, SimDisk, SimFile};
+pub use disk::{Act, Disk, DiskError, DiskFault, DiskFile, Effect, Plan, SimDisk, SimFile};
 pub use engine::{Engine, EngineError, KEY_LEN_MAX, MemEngine, MemView, Scan, Space, View, WriteBatch};
 #[cfg(feature = "planted")]
 pub use log::Planted;
 #[cfg(feature = "fuzzing")]
 pub use log::fuzzing;
-pub use log::{Identity, Log, LogOp, LogOptions, OpenLogError, ReadLogError, Recovery, WriteLogError};
+pub use log::{
+    Identity, Log, LogOp, LogOptions, OpenLogError, ReadLogError, Recovery, ScrubCursor, ScrubDamage,
+    Scrubbed, WriteLogError,
+};

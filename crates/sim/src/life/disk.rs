@@ -10,6 +10,11 @@ use crate::schedule::CrashPoint;
 use crate::shared::{Shared, Stop, Work};
 use crate::subject::Subject;
 
+/// A piece is scrubbed after so many syncs.
+const SCRUB_EVERY: u64 = 8;
+/// Bytes of one piece.
+const SCRUB_BYTES: u64 = 2 << 10;
+
 impl<P: Subject> Life<P> {
     /// Writes everything that waits, and begins to sync it, unless a sync is under way.
     pub(super) fn start_disk(&mut self, shared: &mut Shared) -> Result<(), Stop> {
@@ -31,13 +36,13 @@ impl<P: Subject> Life<P> {
 
     fn write(&mut self, shared: &mut Shared) -> Result<(), Stop> {
         if self.armed == Some(CrashPoint::Disk) {
-            self.disk.crash_at(self.disk.operations() + 1 + shared.now().0 % 4);
+            self.disk.crash_at(self.disk.effects() + 1 + shared.now().0 % 4);
         }
         for job in &self.disk_busy {
             let DiskJob::Write { ops, .. } = job else { continue };
             // The shadow first: a write that fails half-way may still be found after the crash.
             shared.oracle.appended(self.id, ops.clone());
-            self.log.append(ops).map_err(|_| Stop::DiskFailed("failed write"))?;
+            self.log.append(ops).map_err(|_| Stop::Crash("failed write"))?;
             shared.record(self.id, self.cause, Kind::DiskWrite, || {
                 Details::none().field("ops", ops.len() as u64)
             });
@@ -55,13 +60,16 @@ impl<P: Subject> Life<P> {
         if let Some(upto) = written.max() {
             if self.armed == Some(CrashPoint::SyncFails) {
                 self.armed = None;
-                self.disk.fail_next_sync();
+                self.disk.fail_next(storage::Act::Sync, storage::DiskFault::Error);
             }
-            self.log.sync().map_err(|_| Stop::DiskFailed("failed sync"))?;
+            self.log.sync().map_err(|_| Stop::Crash("failed sync"))?;
             shared.oracle.synced(self.id);
             shared.counters.syncs += 1;
             self.crash_point(CrashPoint::Synced)?;
             self.durable(upto, shared)?;
+            if upto.0.is_multiple_of(SCRUB_EVERY) {
+                self.scrub()?;
+            }
             let is_promise = |op: &LogOp| matches!(op, LogOp::SetMeta(_));
             if jobs.iter().any(|job| matches!(job, DiskJob::Write { ops, .. } if ops.iter().any(is_promise)))
             {
@@ -88,12 +96,20 @@ impl<P: Subject> Life<P> {
         Ok(())
     }
 
+    /// Reads a piece of what nobody has asked for (`Log::scrub`). Damage ends this life: recovery has it repaired.
+    fn scrub(&mut self) -> Result<(), Stop> {
+        let scrubbed = self.log.scrub(self.scrub_next, SCRUB_BYTES);
+        self.scrub_next = scrubbed.next;
+        if scrubbed.damage.is_empty() { Ok(()) } else { Err(Stop::Crash("scrub found damage")) }
+    }
+
     fn read_log(&mut self, first: Slot, last: Slot, bytes_max: u64, shared: &mut Shared) -> Result<(), Stop> {
         let records = match self.log.read(first, last, bytes_max) {
             Ok(records) => records,
             // Compacted or truncated meanwhile.
-            Err(ReadLogError::Missing { .. } | ReadLogError::Damaged { .. }) => Vec::new(),
-            Err(ReadLogError::Disk(_)) => return Err(Stop::DiskFailed("failed read")),
+            Err(ReadLogError::Missing { .. }) => Vec::new(),
+            // Only recovery knows how to go on without it.
+            Err(ReadLogError::Damaged { .. }) => return Err(Stop::Crash("damaged record")),
         };
         let records = records.into_iter().map(P::Record::from_bytes).collect::<Result<_, _>>();
         let records = records.map_err(|error| Stop::broken("records can be decoded", error.to_string()))?;

@@ -1,17 +1,25 @@
 //! A simulated disk: bytes in memory, with everything that a real one may lose, tear, damage or refuse.
 //!
 //! ```text
-//!   write ──▶ pending sector versions ──sync──▶ durable bytes
-//!                     │                              ▲
-//!                     └── crash keeps any subset ────┘
+//!   write ──▶ pending sector versions ──sync──▶ medium ◀── rot, misdirected writes
+//!     │              │                            ▲
+//!     ▼              └── a crash keeps any subset ┘
+//!   effect number ──▶ plan ──▶ fault, or none
 //! ```
 //!
 //! Promises:
 //! - S1  What was synced survives every crash. Of what was not, each 512-byte sector independently survives in
 //!   any version that was written, or not at all; a sector is never torn inside.
 //! - S2  A name that was not synced by `sync_dir` may be there or not; so may a removed one.
-//! - S3  A failed sync leaves its data readable and never durable, as kernels do: the pages are marked clean.
-//! - S4  Every choice comes from the caller's [`Rng`]: same calls, same bytes.
+//! - S3  A failed sync leaves its data readable and never durable, as kernels do: the pages are marked clean. They
+//!   stay so when only the process dies.
+//! - S4  Every choice comes from the caller's [`Rng`] or [`Plan`]: same calls, same bytes.
+//! - S5  Every request is one numbered [`Effect`], and every fault is counted by its kind.
+
+mod fault;
+mod medium;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -20,9 +28,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use types::Rng;
 
 use super::{Disk, DiskError, DiskFile};
-
-/// The unit that a disk writes whole or not at all.
-const SECTOR: usize = 512;
+pub use fault::{Act, DiskFault, Effect, Plan};
+use medium::{FileState, SECTOR, Way, flip, place};
 
 /// A simulated disk. Clones are the same disk: one goes to the log, one stays with the simulator.
 #[derive(Clone, Debug, Default)]
@@ -48,37 +55,38 @@ struct State {
     files_created: u64,
     /// Grows with every crash; files opened in an earlier boot are closed.
     boot: u64,
-    operations: u64,
-    crash_at: Option<u64>,
+    effects: u64,
+    /// Every effect, while somebody wants to know them.
+    recorded: Option<Vec<Effect>>,
+    /// What goes wrong, for the disk's whole life.
+    plan: Plan,
+    /// What goes wrong before the next restart: at a number, or at the next of a kind.
+    soon_at: BTreeMap<u64, DiskFault>,
+    soon: BTreeMap<Act, DiskFault>,
+    faults: BTreeMap<DiskFault, u64>,
+    damaged: bool,
     off: bool,
-    write_fails: bool,
-    sync_fails: bool,
+    /// The next crash keeps everything that was not torn away.
+    torn: bool,
+    read_only: bool,
     capacity_bytes: Option<u64>,
 }
 
-type Sector = [u8; SECTOR];
-
-/// What [`FileState::visible`] reads as zeros where nothing was written.
-#[derive(Debug, Default)]
-struct FileState {
-    durable: Vec<u8>,
-    /// Length as the running process sees it.
-    len: u64,
-    /// By sector number: every version written since the last sync, oldest first.
-    pending: BTreeMap<u64, Vec<Sector>>,
-    /// Readable until the next crash, and never durable: the leftovers of a failed sync.
-    lost: BTreeMap<u64, Sector>,
-    unreadable: BTreeSet<u64>,
+/// What is going wrong with one effect.
+struct Hit {
+    fault: Option<DiskFault>,
+    rng: Rng,
 }
 
 impl SimDisk {
     /// Cuts the power: un-synced sectors, lengths and names survive or not as `rng` says, and every open file
-    /// is closed. The disk then works again, without the faults that were set.
+    /// is closed. The disk then works again, without the faults that were set; its plan stays.
     pub fn crash(&self, rng: &mut Rng) {
         let mut state = self.lock();
         state.choose_names(rng);
         // Mostly a mixture, often all or nothing: each finds different mistakes.
-        let keep_ppm = *rng.pick(&[0, 250_000, 500_000, 750_000, 1_000_000]).unwrap_or(&0);
+        let drawn_ppm = *rng.pick(&[0, 250_000, 500_000, 750_000, 1_000_000]).unwrap_or(&0);
+        let keep_ppm = if state.torn { 1_000_000 } else { drawn_ppm };
         for file in state.files.values_mut() {
             file.crash(keep_ppm, rng);
         }
@@ -90,30 +98,50 @@ impl SimDisk {
         self.lock().restart();
     }
 
-    /// Makes the `operation`-th change from the disk's creation (see [`SimDisk::operations`]) the last one: it
-    /// happens, un-synced, but its caller and everyone after gets an error until [`SimDisk::crash`].
-    pub fn crash_at(&self, operation: u64) {
-        self.lock().crash_at = Some(operation);
+    /// Decides what goes wrong from now on.
+    pub fn set_plan(&self, plan: Plan) {
+        self.lock().plan = plan;
     }
 
-    /// How many changes were asked for so far: creations, removals, writes, allocations and syncs.
-    pub fn operations(&self) -> u64 {
-        self.lock().operations
+    /// Makes the effect of this number (see [`SimDisk::effects`]) the last one: it happens, un-synced, but its
+    /// caller and everyone after gets an error until [`SimDisk::crash`].
+    pub fn crash_at(&self, effect: u64) {
+        self.lock().soon_at.insert(effect, DiskFault::CrashAfter);
     }
 
-    /// Whether the moment of [`SimDisk::crash_at`] has come, and the disk waits for its crash.
+    /// Makes the next effect of a kind go wrong, unless a restart comes before.
+    pub fn fail_next(&self, act: Act, fault: DiskFault) {
+        self.lock().soon.insert(act, fault);
+    }
+
+    /// How many effects there were so far.
+    pub fn effects(&self) -> u64 {
+        self.lock().effects
+    }
+
+    /// Writes down every effect from now on.
+    pub fn record_effects(&self) {
+        self.lock().recorded.get_or_insert_default();
+    }
+
+    /// The effects that were written down.
+    pub fn recorded_effects(&self) -> Vec<Effect> {
+        self.lock().recorded.clone().unwrap_or_default()
+    }
+
+    /// How often each kind of fault has happened.
+    pub fn faults(&self) -> BTreeMap<DiskFault, u64> {
+        self.lock().faults.clone()
+    }
+
+    /// Whether something that was or will be called durable has been harmed by a fault of the plan.
+    pub fn is_damaged(&self) -> bool {
+        self.lock().damaged
+    }
+
+    /// Whether the power is off, and the disk waits for its crash.
     pub fn is_off(&self) -> bool {
         self.lock().off
-    }
-
-    /// Makes the next write or allocation fail, without effect.
-    pub fn fail_next_write(&self) {
-        self.lock().write_fails = true;
-    }
-
-    /// Makes the next sync of a file fail, as in promise S3.
-    pub fn fail_next_sync(&self) {
-        self.lock().sync_fails = true;
     }
 
     /// Limits the bytes of all files together; `None`: no limit.
@@ -126,19 +154,21 @@ impl SimDisk {
         self.lock().used_bytes()
     }
 
+    /// The names of all files, without asking the disk: no fault, no effect.
+    pub fn names(&self) -> Vec<String> {
+        self.lock().names.keys().cloned().collect()
+    }
+
     /// A file's bytes as a process would read them; `None` if there is no such file.
     pub fn content(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.lock();
-        let file = state.files.get(state.names.get(name)?)?;
-        let mut bytes = vec![0; usize::try_from(file.len).ok()?];
-        file.visible(0, &mut bytes);
-        Some(bytes)
+        Some(state.files.get(state.names.get(name)?)?.content())
     }
 
     /// Damages a file: from now on, and after crashes, `bytes` stand at `offset`. Bytes beyond its end are
     /// ignored.
     pub fn overwrite(&self, name: &str, offset: u64, bytes: &[u8]) {
-        self.with_file(name, |file| file.damage(offset, |at| bytes.get(at).copied(), bytes.len()));
+        self.with_file(name, |file| file.damage(offset, bytes));
     }
 
     /// Flips one bit (0 to 7) of the byte at `offset`.
@@ -151,9 +181,7 @@ impl SimDisk {
 
     /// Makes reads of the sector that holds `offset` fail until it is written again.
     pub fn make_unreadable(&self, name: &str, offset: u64) {
-        self.with_file(name, |file| {
-            file.unreadable.insert(offset / SECTOR as u64);
-        });
+        self.with_file(name, |file| file.make_unreadable(offset));
     }
 
     fn with_file(&self, name: &str, change: impl FnOnce(&mut FileState)) {
@@ -172,25 +200,76 @@ impl SimDisk {
     fn open_as(&self, name: &str, id: u64, boot: u64) -> SimFile {
         SimFile { state: self.state.clone(), name: name.to_owned(), id, boot }
     }
+
+    /// An effect on the directory, or on a file that need not be open.
+    fn perform<T>(
+        &self,
+        act: Act,
+        operation: &'static str,
+        name: &str,
+        happen: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> Result<T, DiskError> {
+        let done = self.lock().perform(act, name, (0, 0), |state, hit| match hit.refusal() {
+            Some(refusal) => Err(refusal),
+            None => happen(state),
+        });
+        done.map_err(|source| DiskError::new(operation, name, source))
+    }
+}
+
+impl Hit {
+    fn refusal(&self) -> Option<io::Error> {
+        self.fault.and_then(DiskFault::refusal)
+    }
 }
 
 impl State {
-    /// Counts a change. The one that was chosen for a crash happens, and then fails.
-    fn change(&mut self, file: &str, happen: impl FnOnce(&mut State) -> io::Result<()>) -> io::Result<()> {
+    /// One effect: numbers it, decides what goes wrong with it, and lets it happen.
+    fn perform<T>(
+        &mut self,
+        act: Act,
+        file: &str,
+        (offset, len): (u64, u64),
+        happen: impl FnOnce(&mut State, &mut Hit) -> io::Result<T>,
+    ) -> io::Result<T> {
         self.alive()?;
-        self.operations += 1;
-        self.off = self.crash_at == Some(self.operations);
-        let done = happen(self).map_err(|error| io::Error::new(error.kind(), format!("{error} ({file})")));
-        if self.off { self.alive() } else { done }
+        self.effects += 1;
+        let number = self.effects;
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(Effect { number, act, file: file.to_owned(), offset, len });
+        }
+        let mut hit = Hit { fault: self.decide(number, act), rng: self.plan.particulars(number) };
+        let done = match hit.fault {
+            Some(DiskFault::CrashBefore) => Err(power_is_off()),
+            _ if self.read_only && act.is_change() => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            _ => happen(self, &mut hit),
+        };
+        if hit.fault.is_some_and(DiskFault::ends_power) {
+            self.off = true;
+            self.torn = hit.fault == Some(DiskFault::Torn);
+            return Err(power_is_off());
+        }
+        done.map_err(|error| io::Error::new(error.kind(), format!("{error} ({file})")))
+    }
+
+    fn decide(&mut self, number: u64, act: Act) -> Option<DiskFault> {
+        let soon = self.soon_at.remove(&number).or_else(|| self.soon.remove(&act));
+        let fault = soon.or_else(|| self.plan.decide(number, act))?;
+        *self.faults.entry(fault).or_default() += 1;
+        self.damaged |= fault.is_damage(act);
+        self.read_only |= fault == DiskFault::ReadOnly;
+        Some(fault)
     }
 
     fn alive(&self) -> io::Result<()> {
-        if self.off { Err(io::Error::other("the simulated power is off")) } else { Ok(()) }
+        if self.off { Err(power_is_off()) } else { Ok(()) }
     }
 
     fn restart(&mut self) {
         self.boot += 1;
-        (self.off, self.write_fails, self.sync_fails, self.crash_at) = (false, false, false, None);
+        (self.off, self.torn, self.read_only) = (false, false, false);
+        self.soon_at.clear();
+        self.soon.clear();
     }
 
     fn used_bytes(&self) -> u64 {
@@ -217,10 +296,7 @@ impl State {
         self.files.retain(|id, _| named.contains(id));
     }
 
-    fn grow(&mut self, id: u64, len: u64) -> io::Result<()> {
-        if std::mem::take(&mut self.write_fails) {
-            return Err(io::Error::other("simulated write error"));
-        }
+    fn grow(&mut self, id: u64, len: u64) -> io::Result<&mut FileState> {
         let used = self.used_bytes();
         let file = self.files.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
         let more = len.saturating_sub(file.len);
@@ -228,161 +304,127 @@ impl State {
             return Err(io::ErrorKind::StorageFull.into());
         }
         file.len += more;
+        Ok(file)
+    }
+
+    fn write(&mut self, id: u64, offset: u64, bytes: &[u8], hit: &mut Hit) -> io::Result<()> {
+        let (first, _) = place(offset);
+        let (last, _) = place((offset + bytes.len() as u64).saturating_sub(1));
+        let sectors = last - first + 1;
+        let written = match hit.refusal() {
+            Some(_) => hit.rng.below(sectors) * SECTOR as u64,
+            None => bytes.len() as u64,
+        };
+        let way = match hit.fault {
+            Some(DiskFault::Torn) => Way::Torn(torn(sectors, &mut hit.rng)),
+            Some(DiskFault::Lost) => Way::Lost,
+            Some(DiskFault::Stale) => Way::Without(hit.rng.below(sectors)),
+            Some(DiskFault::Flip) => Way::Flipped(hit.rng.below(sectors), hit.rng.next_u64() as u32),
+            Some(DiskFault::Misdirected) => {
+                self.misdirect(id, bytes, &mut hit.rng);
+                Way::Lost
+            }
+            _ => Way::Straight,
+        };
+        let written = &bytes[..usize::try_from(written).unwrap_or(0).min(bytes.len())];
+        self.grow(id, offset + written.len() as u64)?.write(offset, written, way);
+        hit.refusal().map_or(Ok(()), Err)
+    }
+
+    /// Puts a write somewhere else: mostly elsewhere in its file, sometimes into another one.
+    fn misdirect(&mut self, id: u64, bytes: &[u8], rng: &mut Rng) {
+        let others: Vec<u64> = self.files.keys().copied().filter(|other| *other != id).collect();
+        let elsewhere = rng.pick(&others).copied().filter(|_| rng.below(4) == 0);
+        if let Some(file) = self.files.get_mut(&elsewhere.unwrap_or(id)) {
+            file.stray(bytes, rng);
+        }
+    }
+
+    fn read(&mut self, id: u64, offset: u64, buf: &mut [u8], hit: &mut Hit) -> io::Result<()> {
+        let end = offset.saturating_add(buf.len() as u64);
+        let file =
+            self.files.get_mut(&id).filter(|file| end <= file.len).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let at = offset + hit.rng.below(buf.len() as u64);
+        if hit.fault == Some(DiskFault::Error) {
+            file.make_unreadable(at);
+        }
+        file.read(offset, buf)?;
+        let (sector, _) = place(at);
+        let stands_in = match hit.fault {
+            Some(DiskFault::Error) => return hit.refusal().map_or(Ok(()), Err),
+            Some(DiskFault::Flip) => {
+                flip(buf, hit.rng.next_u64() as u32);
+                return Ok(());
+            }
+            Some(DiskFault::Stale) => file.before(sector),
+            Some(DiskFault::Misdirected) => {
+                let mut other = [0; SECTOR];
+                let (number, _) = place(hit.rng.below(file.len));
+                file.read(number * SECTOR as u64, &mut other)?;
+                other
+            }
+            _ => return Ok(()),
+        };
+        let from = (sector * SECTOR as u64).max(offset);
+        let to = ((sector + 1) * SECTOR as u64).min(end);
+        for at in from..to {
+            let (_, within) = place(at);
+            buf[usize::try_from(at - offset).unwrap_or(0)] = stands_in[within];
+        }
         Ok(())
     }
 }
 
-impl FileState {
-    /// Reads what a process sees; bytes beyond the end read as zeros.
-    fn visible(&self, offset: u64, out: &mut [u8]) {
-        let mut done = 0;
-        while done < out.len() {
-            let (sector, within) = place(offset + done as u64);
-            let step = (SECTOR - within).min(out.len() - done);
-            out[done..done + step].copy_from_slice(&self.sector(sector)[within..within + step]);
-            done += step;
-        }
-    }
-
-    fn sector(&self, number: u64) -> Sector {
-        if let Some(newest) = self.pending.get(&number).and_then(|versions| versions.last()) {
-            return *newest;
-        }
-        self.lost.get(&number).copied().unwrap_or_else(|| self.durable_sector(number))
-    }
-
-    fn durable_sector(&self, number: u64) -> Sector {
-        let mut sector = [0; SECTOR];
-        let start = usize::try_from(number).unwrap_or(usize::MAX).saturating_mul(SECTOR);
-        if let Some(bytes) = self.durable.get(start..) {
-            let len = bytes.len().min(SECTOR);
-            sector[..len].copy_from_slice(&bytes[..len]);
-        }
-        sector
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) {
-        let mut done = 0;
-        while done < bytes.len() {
-            let (number, within) = place(offset + done as u64);
-            let step = (SECTOR - within).min(bytes.len() - done);
-            let mut sector = self.sector(number);
-            sector[within..within + step].copy_from_slice(&bytes[done..done + step]);
-            self.pending.entry(number).or_default().push(sector);
-            self.lost.remove(&number);
-            self.unreadable.remove(&number);
-            done += step;
-        }
-    }
-
-    fn sync(&mut self) {
-        self.durable.resize(usize::try_from(self.len).unwrap_or(usize::MAX), 0);
-        for (number, versions) in std::mem::take(&mut self.pending) {
-            if let Some(newest) = versions.last() {
-                self.store(number, newest);
-            }
-        }
-    }
-
-    fn fail_sync(&mut self) {
-        for (number, versions) in std::mem::take(&mut self.pending) {
-            self.lost.extend(versions.last().map(|newest| (number, *newest)));
-        }
-    }
-
-    fn store(&mut self, number: u64, sector: &Sector) {
-        let start = usize::try_from(number).unwrap_or(usize::MAX).saturating_mul(SECTOR);
-        if let Some(bytes) = self.durable.get_mut(start..) {
-            let len = bytes.len().min(SECTOR);
-            bytes[..len].copy_from_slice(&sector[..len]);
-        }
-    }
-
-    fn crash(&mut self, keep_ppm: u32, rng: &mut Rng) {
-        let synced_len = self.durable.len() as u64;
-        self.len = match rng.below(3) {
-            0 => synced_len,
-            1 => self.len,
-            _ => rng.between(synced_len, self.len).next_multiple_of(SECTOR as u64).min(self.len),
-        };
-        self.durable.resize(usize::try_from(self.len).unwrap_or(usize::MAX), 0);
-        for (number, versions) in std::mem::take(&mut self.pending) {
-            if rng.chance_ppm(keep_ppm)
-                && let Some(version) = rng.pick(&versions)
-            {
-                self.store(number, version);
-            }
-        }
-        self.lost.clear();
-    }
-
-    fn damage(&mut self, offset: u64, byte: impl Fn(usize) -> Option<u8>, count: usize) {
-        for at in 0..count {
-            let (number, within) = place(offset + at as u64);
-            let Some(new) = byte(at) else { continue };
-            if let Some(old) = self.durable.get_mut(usize::try_from(offset).unwrap_or(usize::MAX) + at) {
-                *old = new;
-            }
-            for version in self.pending.get_mut(&number).into_iter().flatten() {
-                version[within] = new;
-            }
-            if let Some(sector) = self.lost.get_mut(&number) {
-                sector[within] = new;
-            }
-        }
-    }
+fn power_is_off() -> io::Error {
+    io::Error::other("the simulated power is off")
 }
 
-fn place(offset: u64) -> (u64, usize) {
-    (offset / SECTOR as u64, usize::try_from(offset % SECTOR as u64).unwrap_or(0))
+/// Which sectors of a torn write arrive: some, and not all, if there are several.
+fn torn(sectors: u64, rng: &mut Rng) -> u64 {
+    let drawn = rng.next_u64();
+    let (kept, gone) = (rng.below(sectors.min(64)), rng.below(sectors.min(64)));
+    (drawn | 1 << kept) & !(1 << gone)
 }
 
 impl Disk for SimDisk {
     type File = SimFile;
 
     fn list(&self) -> Result<Vec<String>, DiskError> {
-        let state = self.lock();
-        state.alive().map_err(|source| DiskError::new("list", "directory", source))?;
-        Ok(state.names.keys().cloned().collect())
+        self.perform(Act::List, "list", "directory", |state| Ok(state.names.keys().cloned().collect()))
     }
 
     fn create(&self, name: &str) -> Result<SimFile, DiskError> {
-        let mut state = self.lock();
-        let created = state.change(name, |state| {
+        let (id, boot) = self.perform(Act::Create, "create", name, |state| {
             if state.names.contains_key(name) {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             state.files_created += 1;
             state.files.insert(state.files_created, FileState::default());
             state.names.insert(name.to_owned(), state.files_created);
-            Ok(())
-        });
-        created.map_err(|source| DiskError::new("create", name, source))?;
-        Ok(self.open_as(name, state.files_created, state.boot))
+            Ok((state.files_created, state.boot))
+        })?;
+        Ok(self.open_as(name, id, boot))
     }
 
     fn open(&self, name: &str) -> Result<SimFile, DiskError> {
-        let state = self.lock();
-        state.alive().map_err(|source| DiskError::new("open", name, source))?;
-        match state.names.get(name) {
-            Some(id) => Ok(self.open_as(name, *id, state.boot)),
-            None => Err(DiskError::new("open", name, io::ErrorKind::NotFound.into())),
-        }
+        let (id, boot) = self.perform(Act::Open, "open", name, |state| {
+            let id = state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+            Ok((*id, state.boot))
+        })?;
+        Ok(self.open_as(name, id, boot))
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
-        let removed = self
-            .lock()
-            .change(name, |state| state.names.remove(name).map(|_| ()).ok_or(io::ErrorKind::NotFound.into()));
-        removed.map_err(|source| DiskError::new("remove", name, source))
+        self.perform(Act::Remove, "remove", name, |state| {
+            state.names.remove(name).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
+        })
     }
 
     fn sync_dir(&self) -> Result<(), DiskError> {
-        let mut state = self.lock();
-        let synced = state.change("directory", |_| Ok(()));
-        synced.map_err(|source| DiskError::new("sync", "directory", source))?;
-        state.names_are_durable();
-        Ok(())
+        self.perform(Act::SyncDir, "sync", "directory", |state| {
+            state.names_are_durable();
+            Ok(())
+        })
     }
 }
 
@@ -397,12 +439,14 @@ impl SimFile {
         open.map_err(|source| DiskError::new(operation, &self.name, source)).map(|()| state)
     }
 
-    fn change(
+    fn perform(
         &self,
+        act: Act,
         operation: &'static str,
-        happen: impl FnOnce(&mut State) -> io::Result<()>,
+        span: (u64, u64),
+        happen: impl FnOnce(&mut State, &mut Hit) -> io::Result<()>,
     ) -> Result<(), DiskError> {
-        let done = self.lock(operation)?.change(&self.name, happen);
+        let done = self.lock(operation)?.perform(act, &self.name, span, happen);
         done.map_err(|source| DiskError::new(operation, &self.name, source))
     }
 }
@@ -413,44 +457,38 @@ impl DiskFile for SimFile {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DiskError> {
-        let state = self.lock("read")?;
-        let failed = |source| Err(DiskError::new("read", &self.name, source));
-        let end = offset.saturating_add(buf.len() as u64);
-        let Some(file) = state.files.get(&self.id).filter(|file| end <= file.len) else {
-            return failed(io::ErrorKind::UnexpectedEof.into());
-        };
-        if file.unreadable.range(offset / SECTOR as u64..end.div_ceil(SECTOR as u64)).next().is_some() {
-            return failed(io::Error::other("simulated read error"));
+        let span = (offset, buf.len() as u64);
+        self.perform(Act::Read, "read", span, |state, hit| state.read(self.id, offset, buf, hit))
+    }
+
+    fn read_medium_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DiskError> {
+        if let Some(file) = self.lock("read")?.files.get_mut(&self.id) {
+            file.evict(offset, buf.len());
         }
-        file.visible(offset, buf);
-        Ok(())
+        self.read_at(offset, buf)
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.change("write", |state| {
-            state.grow(self.id, offset + bytes.len() as u64)?;
-            let file = state.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
-            file.write(offset, bytes);
-            Ok(())
-        })
+        let span = (offset, bytes.len() as u64);
+        self.perform(Act::Write, "write", span, |state, hit| state.write(self.id, offset, bytes, hit))
     }
 
     fn allocate(&mut self, len: u64) -> Result<(), DiskError> {
-        self.change("allocate", |state| state.grow(self.id, len))
+        self.perform(Act::Allocate, "allocate", (0, len), |state, hit| match hit.refusal() {
+            Some(refusal) => Err(refusal),
+            None => state.grow(self.id, len).map(|_| ()),
+        })
     }
 
     fn sync(&mut self) -> Result<(), DiskError> {
-        self.change("sync", |state| {
-            // A power loss during a sync leaves any part of it done.
-            let (off, fails) = (state.off, std::mem::take(&mut state.sync_fails));
+        self.perform(Act::Sync, "sync", (0, 0), |state, hit| {
             let file = state.files.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
-            match (off, fails) {
-                (true, _) => Ok(()),
-                (false, true) => {
+            match hit.refusal() {
+                Some(refusal) => {
                     file.fail_sync();
-                    Err(io::Error::other("simulated sync error"))
+                    Err(refusal)
                 }
-                (false, false) => {
+                None => {
                     file.sync();
                     Ok(())
                 }
@@ -458,7 +496,3 @@ impl DiskFile for SimFile {
         })
     }
 }
-
-#[cfg(test)]
-#[path = "sim_tests.rs"]
-mod tests;

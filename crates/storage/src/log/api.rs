@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use types::{NodeId, Slot, SlotState};
 
+#[cfg(feature = "planted")]
+use super::planted::Planted;
 use crate::DiskError;
 
 /// Whose log this is; written into every segment, so that a directory is never opened for another member.
@@ -64,20 +66,6 @@ const SEGMENT_BYTES_LIMIT: u64 = 1 << 30;
 
 /// Large enough that creating a segment is rare, small enough that compaction gives space back soon.
 const SEGMENT_BYTES: u64 = 64 << 20;
-
-/// Historical bugs that can be put back, to prove that the simulator notices them.
-#[cfg(feature = "planted")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Planted {
-    /// `sync` returns without making anything durable (bug bank R15).
-    SyncDoesNothing,
-    /// A failed `sync` is tried again, and succeeds without the data (bug bank A1).
-    FailedSyncIsRetried,
-    /// What recovery cannot read is treated as the end of the log (bug bank A2).
-    DamageIsTruncated,
-    /// The meta record reaches the disk one `sync` after the records of its batch (bug bank R21).
-    MetaAfterRecords,
-}
 
 /// What opening a log found.
 #[derive(Clone, Debug)]
@@ -183,13 +171,12 @@ pub enum ReadLogError {
         /// The slot.
         slot: Slot,
     },
-    /// The slot's record was written and cannot be read back.
+    /// The slot's record was written and cannot be read back. The owner must open the log again, and repair it.
     #[error("the record of slot {slot} is damaged")]
     Damaged {
         /// The slot.
         slot: Slot,
+        /// What the disk said, if it said anything: else the bytes are wrong.
+        source: Option<DiskError>,
     },
-    /// The disk failed.
-    #[error("cannot read the log")]
-    Disk(#[from] DiskError),
 }

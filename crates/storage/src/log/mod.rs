@@ -13,7 +13,8 @@
 //!   log. One damaged sector costs only the records in it.
 //! - L4  What a crash tore was never acknowledged: it is gone, and nothing is reported as damaged.
 //! - L5  Damage stays reported until its owner has repaired it; recovery only erases what was torn.
-//! - L6  No bytes on the disk make `open` panic, loop, or take more memory than the files are long.
+//! - L6  A scrub finds what has become damaged since the log was opened, before a second fault makes it worse.
+//! - L7  No bytes on the disk make `open` panic, loop, or take more memory than the files are long.
 //!
 //! The format is specified in `docs/storage-format.md`.
 
@@ -22,8 +23,10 @@ mod batch;
 mod description;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod planted;
 mod read;
 mod recover;
+mod scrub;
 mod sector;
 mod segment;
 mod state;
@@ -31,15 +34,16 @@ mod state;
 mod tests;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::Bytes;
 use types::Slot;
 
-#[cfg(feature = "planted")]
-pub use api::Planted;
 pub use api::{Identity, LogOp, LogOptions, OpenLogError, ReadLogError, Recovery, WriteLogError};
+#[cfg(feature = "planted")]
+pub use planted::Planted;
+pub use scrub::{ScrubCursor, ScrubDamage, Scrubbed};
 
 use crate::Disk;
 use segment::{HEADER_SECTORS, Segment};
@@ -60,6 +64,8 @@ pub struct Log<D: Disk> {
     chain: Chain,
     state: State<Entry>,
     pending: Pending,
+    /// Sectors that were damaged when the log was opened, and told then; by segment and number.
+    faulty: BTreeSet<(u64, u64)>,
     /// Set while the disk is being written, and for ever if that fails (L1).
     failed: bool,
     /// What a planted bug writes instead of the meta record.
@@ -99,6 +105,7 @@ impl<D: Disk> Log<D> {
             chain: Chain::START,
             state: State::default(),
             pending: Pending::default(),
+            faulty: BTreeSet::new(),
             failed: false,
             #[cfg(feature = "planted")]
             previous_meta: types::SlotState::Missing,

@@ -38,24 +38,24 @@ impl<D: Disk> Log<D> {
             Some(Entry::Pending { record, .. }) => Ok(record.clone()),
             Some(Entry::Stored(place)) => self.stored(slot, place),
             None if slot < self.state.first || slot > self.state.last => Err(ReadLogError::Missing { slot }),
-            None => Err(ReadLogError::Damaged { slot }),
+            None => Err(ReadLogError::Damaged { slot, source: None }),
         }
     }
 
     fn stored(&self, slot: Slot, place: &Location) -> Result<Bytes, ReadLogError> {
-        let damaged = ReadLogError::Damaged { slot };
-        let Some(segment) = self.segments.get(&place.segment) else { return Err(damaged) };
+        let damaged = |source| ReadLogError::Damaged { slot, source };
+        let segment = self.segments.get(&place.segment).ok_or_else(|| damaged(None))?;
         let sectors = record_sectors(place);
         let start = place.data + u64::from(sectors.start);
         let mut bytes = vec![0; sectors.len() * SECTOR_LEN];
-        segment.file.read_at(start * SECTOR_LEN as u64, &mut bytes)?;
+        segment.file.read_at(start * SECTOR_LEN as u64, &mut bytes).map_err(|error| damaged(Some(error)))?;
         let mut contents = Vec::with_capacity(bytes.len());
         for (at, sector) in (start..).zip(bytes.chunks(SECTOR_LEN)) {
             match sector::open(place.segment, at, sector) {
                 Sector::Valid(_, content) => contents.extend_from_slice(content),
-                Sector::Zero | Sector::Bad => return Err(damaged),
+                Sector::Zero | Sector::Bad => return Err(damaged(None)),
             }
         }
-        cut_record(place, &contents).ok_or(damaged)
+        cut_record(place, &contents).ok_or_else(|| damaged(None))
     }
 }

@@ -13,11 +13,12 @@ use types::{Slot, SlotState};
 use super::api::{Identity, LogOptions, OpenLogError, Recovery};
 use super::batch::{Found, Record, Residue, record_sectors};
 use super::description::{BatchOp, LOWS};
+use super::planted::plants;
 use super::sector::{SECTOR_LEN, Sector};
 use super::segment::{self, HEADER_SECTORS, Image, Segment};
 use super::state::{Chain, Location, State};
-use super::{Entry, Log};
-use crate::{Disk, DiskFile};
+use super::{Entry, Log, scrub};
+use crate::{Disk, DiskError, DiskFile};
 
 /// What a sector is filled with whose content is lost.
 const LOST: u8 = 0xff;
@@ -38,8 +39,7 @@ struct Scan {
     started: bool,
     state: State<(Location, Bytes)>,
     report: Vec<String>,
-    #[cfg(feature = "planted")]
-    truncates_damage: bool,
+    options: LogOptions,
 }
 
 /// What to do with one segment after reading it.
@@ -49,8 +49,16 @@ struct Repairs {
     rewrite: Vec<(u64, Vec<u8>)>,
     /// Sectors that a torn write left.
     erase: std::ops::Range<u64>,
+    /// The sectors of the last batch.
+    last: std::ops::Range<u64>,
     /// Where the next batch goes.
     next_sector: u64,
+}
+
+impl Repairs {
+    fn change(&self) -> bool {
+        !self.rewrite.is_empty() || !self.erase.is_empty()
+    }
 }
 
 impl<D: Disk> Log<D> {
@@ -75,14 +83,29 @@ impl<D: Disk> Log<D> {
         let mut log = Log::empty(disk, identity, options);
         if created {
             let bytes = log.growth_bytes();
-            segments.push((1, segment::create(&log.disk, identity, 1, 1, bytes)?));
+            segments.push((1, segment::create(&log.disk, identity, 1, 1, bytes, &log.options)?));
         }
         let newest = segments.last().map_or(1, |(number, _)| *number);
         for (number, mut segment) in segments {
-            let image = Image::load(number, &segment.file)?;
-            let repairs = scan.segment(&image, identity, number == newest)?;
-            apply(&repairs, &mut segment, number == newest)?;
+            let mut image = Image::load(number, &segment.file)?;
+            let mut repairs = scan.segment(&image, identity, number == newest)?;
+            if !repairs.erase.is_empty() {
+                look_again(&image, &segment.file)?;
+            }
+            if number == newest && !plants!(log.options, CacheIsTrusted) {
+                rewrite_end(&image, &repairs, &mut segment)?;
+                if !plants!(log.options, TornIsNotErased) {
+                    repairs.erase = repairs.next_sector..image.sectors();
+                }
+            }
+            apply(&repairs, &mut image, &mut segment)?;
+            // A killed process leaves intact batches that were never synced, and what is told must be durable.
+            if (number == newest || repairs.change()) && !plants!(log.options, RecoveryIsNotSynced) {
+                segment.file.sync()?;
+            }
             (log.current, log.next_sector) = (number, repairs.next_sector);
+            segment.end_sector = repairs.next_sector;
+            log.faulty.extend(scrub::faults(&image, repairs.next_sector).map(|at| (number, at)));
             log.segments.insert(number, segment);
         }
         log.disk.sync_dir()?;
@@ -115,7 +138,7 @@ fn load<D: Disk>(disk: &D, report: &mut Vec<String>) -> Result<Segments<D>, Open
     let open = |number: u64| {
         let file = disk.open(&segment::name(number))?;
         let bytes = file.size()?;
-        Ok((number, Segment { file, bytes }))
+        Ok((number, Segment { file, bytes, end_sector: HEADER_SECTORS }))
     };
     numbers.into_iter().map(open).collect()
 }
@@ -129,39 +152,82 @@ fn is_blank<F: DiskFile>(file: &F, number: u64) -> Result<bool, OpenLogError> {
     Ok(Image::load(number, file)?.bytes.iter().all(|byte| *byte == 0))
 }
 
-/// Carries out repairs. The newest segment is always synced: a killed process leaves intact batches that were
-/// never synced, and what is reported as read must be durable.
-fn apply<F: DiskFile>(repairs: &Repairs, segment: &mut Segment<F>, newest: bool) -> Result<(), OpenLogError> {
+/// Reads a segment once more before something in it is called torn and erased: a disk that returns a stale sector now
+/// and then must not cost the last batch.
+fn look_again<F: DiskFile>(image: &Image, file: &F) -> Result<(), OpenLogError> {
+    if Image::load(image.number, file)?.bytes == image.bytes {
+        return Ok(());
+    }
+    let source = std::io::Error::other("two reads gave different bytes");
+    Err(DiskError::new("read", segment::name(image.number), source).into())
+}
+
+/// Writes the end of the newest segment again, as it was read: its header, its last batch, and zeros to the end of the
+/// file. The process before this one may have ended because a sync failed. The system then shows what was written
+/// from its cache, calls it clean, and would confirm the next sync without ever writing it ("Can Applications Recover
+/// from fsync Failures?", USENIX ATC 2020).
+fn rewrite_end<F: DiskFile>(
+    image: &Image,
+    repairs: &Repairs,
+    segment: &mut Segment<F>,
+) -> Result<(), OpenLogError> {
+    for part in [0..HEADER_SECTORS, repairs.last.clone()] {
+        let mut from = part.start;
+        while from < part.end {
+            let is_intact = |at: &u64| matches!(image.sector(*at), Sector::Valid(..));
+            let to = (from..part.end).find(|at| !is_intact(at)).unwrap_or(part.end);
+            if let Some(bytes) = image.bytes.get(byte_of(from)..byte_of(to)).filter(|bytes| !bytes.is_empty())
+            {
+                segment.file.write_at(from * SECTOR_LEN as u64, bytes)?;
+            }
+            from = to + 1;
+        }
+    }
+    Ok(())
+}
+
+/// Carries out repairs, in the image as well.
+fn apply<F: DiskFile>(
+    repairs: &Repairs,
+    image: &mut Image,
+    segment: &mut Segment<F>,
+) -> Result<(), OpenLogError> {
     for (at, bytes) in &repairs.rewrite {
         segment.file.write_at(at * SECTOR_LEN as u64, bytes)?;
+        if let Some(sector) = image.bytes.get_mut(byte_of(*at)..byte_of(*at) + bytes.len()) {
+            sector.copy_from_slice(bytes);
+        }
     }
     if !repairs.rewrite.is_empty() && !repairs.erase.is_empty() {
         // What is erased may be all that proves that the batch before it was synced.
         segment.file.sync()?;
     }
-    let start = repairs.erase.start * SECTOR_LEN as u64;
-    let end = (repairs.erase.end * SECTOR_LEN as u64).min(segment.bytes);
+    erase(&repairs.erase, segment)
+}
+
+/// Writes zeros, up to the end of the file.
+fn erase<F: DiskFile>(sectors: &std::ops::Range<u64>, segment: &mut Segment<F>) -> Result<(), OpenLogError> {
+    let start = sectors.start * SECTOR_LEN as u64;
+    let end = (sectors.end * SECTOR_LEN as u64).min(segment.bytes);
     if start < end {
         segment.file.write_at(start, &vec![0; usize::try_from(end - start).unwrap_or(0)])?;
-    }
-    if newest || !repairs.rewrite.is_empty() {
-        segment.file.sync()?;
     }
     Ok(())
 }
 
+fn byte_of(sector: u64) -> usize {
+    usize::try_from(sector).unwrap_or(usize::MAX).saturating_mul(SECTOR_LEN)
+}
+
 impl Scan {
     fn new(options: &LogOptions) -> Scan {
-        // Without planted bugs there is nothing in the options that changes what is found.
-        let _ = options;
         Scan {
             chain: Chain::START,
             lost: 0,
             started: false,
             state: State::default(),
             report: Vec::new(),
-            #[cfg(feature = "planted")]
-            truncates_damage: options.planted == Some(super::Planted::DamageIsTruncated),
+            options: options.clone(),
         }
     }
 
@@ -232,9 +298,8 @@ impl Scan {
         Ok(())
     }
 
-    fn later(&self, image: &Image, at: u64, _newest: bool) -> Option<(u64, u64)> {
-        #[cfg(feature = "planted")]
-        if self.truncates_damage && _newest {
+    fn later(&self, image: &Image, at: u64, newest: bool) -> Option<(u64, u64)> {
+        if newest && plants!(self.options, DamageIsTruncated) {
             return None;
         }
         image.later(at, self.chain.next)
@@ -245,13 +310,13 @@ impl Scan {
         let records = read_records(image, found);
         let torn = records.iter().any(|(_, _, record)| *record == Record::Torn);
         let bad = records.iter().any(|(_, _, record)| *record == Record::Bad);
-        #[cfg(feature = "planted")]
-        if self.truncates_damage && newest && (torn || bad) {
+        if newest && (torn || bad) && plants!(self.options, DamageIsTruncated) {
             return false;
         }
         if torn && !bad && newest && self.is_linked(found) && !self.is_proven(image, found) {
             return false;
         }
+        repairs.last = found.start..found.end();
         self.join(image, found);
         self.replay(found, &records);
         self.tell_damaged(image, found, &records);
@@ -263,12 +328,16 @@ impl Scan {
     /// Whether a batch was written behind the one that was read before it. If not, it is the only witness of what
     /// was lost in between, and may not be erased even if it is torn itself.
     fn is_linked(&self, found: &Found) -> bool {
-        self.lost == 0 && (!self.started || found.description.prev_stamp == self.chain.stamp)
+        let chained = !plants!(self.options, ChainIsNotChecked);
+        self.lost == 0 && (!chained || !self.started || found.description.prev_stamp == self.chain.stamp)
     }
 
     /// Whether a batch of the newest segment was synced: a later one was written, or the older segments were
     /// removed, which waits for the first batch of the next.
     fn is_proven(&self, image: &Image, found: &Found) -> bool {
+        if plants!(self.options, ZerosAreTheEnd) {
+            return false;
+        }
         let is_oldest = !self.started && image.number > 1;
         is_oldest || image.later(found.end(), found.number).is_some()
     }
@@ -313,7 +382,10 @@ impl Scan {
                 BatchOp::ResetTo(at) => self.state.reset_to(at),
             }
         }
-        self.state.meta = found.description.meta.clone();
+        let meta = found.description.meta.clone();
+        if meta != SlotState::Missing || !plants!(self.options, MetaIsNotRepeated) {
+            self.state.meta = meta;
+        }
     }
 
     fn damage(&mut self, slot: Slot) {
@@ -345,8 +417,7 @@ impl Scan {
         let at = repairs.next_sector;
         let residue = image.residue(at, self.chain.next);
         let stray = residue.starts_with_zero && residue.low.is_none();
-        #[cfg(feature = "planted")]
-        if self.truncates_damage {
+        if plants!(self.options, DamageIsTruncated) {
             self.lost = 0;
             return self.erase(image, at..residue.end, repairs);
         }
@@ -381,6 +452,9 @@ impl Scan {
 
     fn erase(&mut self, image: &Image, sectors: std::ops::Range<u64>, repairs: &mut Repairs) {
         repairs.next_sector = sectors.start;
+        if plants!(self.options, TornIsNotErased) {
+            return;
+        }
         if !sectors.is_empty() {
             let number = self.chain.next;
             let fact = format!("batch {number} was torn by a crash and never acknowledged; erased");

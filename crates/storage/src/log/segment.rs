@@ -7,8 +7,9 @@
 use bytes::Bytes;
 use types::{NodeId, Reader, Wire, WireError};
 
-use super::api::{Identity, OpenLogError};
+use super::api::{Identity, LogOptions, OpenLogError};
 use super::description::LOW_NONE;
+use super::planted::plants;
 use super::sector::{self, Label, Part, SECTOR_LEN, Sector};
 use crate::{Disk, DiskError, DiskFile};
 
@@ -35,6 +36,8 @@ const READ_BYTES: usize = 1 << 20;
 pub(super) struct Segment<F> {
     pub file: F,
     pub bytes: u64,
+    /// Behind its last batch; of the segment that is written, behind the last one that it had when it was opened.
+    pub end_sector: u64,
 }
 
 /// The file name of a segment.
@@ -55,6 +58,7 @@ pub(super) fn create<D: Disk>(
     number: u64,
     first_batch: u64,
     bytes: u64,
+    options: &LogOptions,
 ) -> Result<Segment<D::File>, DiskError> {
     let mut file = disk.create(&name(number))?;
     let bytes = bytes.max(HEADER_SECTORS * SECTOR_LEN as u64);
@@ -62,9 +66,13 @@ pub(super) fn create<D: Disk>(
     let mut header = header_sector(identity, number, first_batch, 0);
     header.extend(header_sector(identity, number, first_batch, 1));
     file.write_at(0, &header)?;
-    file.sync()?;
-    disk.sync_dir()?;
-    Ok(Segment { file, bytes })
+    if !plants!(options, HeaderIsNotSynced) {
+        file.sync()?;
+    }
+    if !plants!(options, NameIsNotSynced) {
+        disk.sync_dir()?;
+    }
+    Ok(Segment { file, bytes, end_sector: HEADER_SECTORS })
 }
 
 /// One copy of the header.

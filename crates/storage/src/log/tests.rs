@@ -4,10 +4,12 @@ mod basics;
 mod crashes;
 mod damage;
 mod failures;
+mod faults;
 mod format;
 mod garbage;
 #[cfg(feature = "planted")]
 mod planted;
+mod scrub;
 
 use std::collections::BTreeMap;
 

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use types::{Slot, SlotState, Wire};
 
-#[cfg(feature = "planted")]
-use super::api::Planted;
 use super::api::{LogOp, WriteLogError};
 use super::description::{BatchOp, Description};
+#[cfg(feature = "planted")]
+use super::planted::Planted;
+use super::planted::plants;
 use super::sector::SECTOR_LEN;
 use super::segment::{self, GROWTH_BYTES, HEADER_SECTORS};
 use super::state::{Location, after};
@@ -69,7 +70,7 @@ impl<D: Disk> Log<D> {
         if !self.pending.any {
             return Ok(());
         }
-        self.failed = true;
+        self.failed = !plants!(self.options, FailureIsForgotten);
         self.write_batch()?;
         self.failed = false;
         Ok(())
@@ -135,12 +136,16 @@ impl<D: Disk> Log<D> {
         self.make_room(total)?;
         let (stamp, data, bytes) =
             batch::encode(self.current, self.next_sector, self.chain.next, &description, &pending.records);
+        let removes = pending.ops.iter().any(|op| matches!(op, BatchOp::CompactTo(_) | BatchOp::ResetTo(_)));
+        if removes && plants!(self.options, RemovalBeforeSync) {
+            self.remove_unused_segments()?;
+        }
         let offset = self.next_sector * SECTOR_LEN as u64;
         self.write_current(offset, &bytes)?;
         self.next_sector += total;
         self.chain.push(description.low(), stamp);
         self.settle(&pending.ops, data);
-        if pending.ops.iter().any(|op| matches!(op, BatchOp::CompactTo(_) | BatchOp::ResetTo(_))) {
+        if removes {
             self.remove_unused_segments()?;
         }
         Ok(())
@@ -173,6 +178,7 @@ impl<D: Disk> Log<D> {
         let previous = std::mem::replace(&mut self.previous_meta, self.state.meta.clone());
         match self.options.planted {
             Some(Planted::MetaAfterRecords) => previous,
+            Some(Planted::MetaIsNotRepeated) if previous == self.state.meta => SlotState::Missing,
             _ => self.state.meta.clone(),
         }
     }
@@ -182,8 +188,12 @@ impl<D: Disk> Log<D> {
         let fits = (self.next_sector + sectors) * SECTOR_LEN as u64 <= self.options.segment_bytes;
         if !fits && self.next_sector > HEADER_SECTORS {
             let number = self.current + 1;
+            let bytes = self.growth_bytes();
             let created =
-                segment::create(&self.disk, self.identity, number, self.chain.next, self.growth_bytes())?;
+                segment::create(&self.disk, self.identity, number, self.chain.next, bytes, &self.options)?;
+            if let Some(full) = self.segments.get_mut(&self.current) {
+                full.end_sector = self.next_sector;
+            }
             self.segments.insert(number, created);
             (self.current, self.next_sector) = (number, HEADER_SECTORS);
         }
@@ -243,10 +253,18 @@ impl<D: Disk> Log<D> {
             Entry::Pending { .. } => None,
         });
         let keep_from = used.min().unwrap_or(self.current);
+        if plants!(self.options, RemovalLeavesGap) {
+            for number in self.segments.range(..keep_from).map(|(number, _)| *number).rev() {
+                self.disk.remove(&segment::name(number))?;
+                self.disk.sync_dir()?;
+            }
+            self.segments = self.segments.split_off(&keep_from);
+        }
         while let Some(oldest) = self.segments.first_entry()
             && *oldest.key() < keep_from
         {
             let (number, _) = oldest.remove_entry();
+            self.faulty = self.faulty.split_off(&(number + 1, 0));
             self.disk.remove(&segment::name(number))?;
             self.disk.sync_dir()?;
         }

@@ -44,8 +44,8 @@ impl Run {
         }
     }
 
-    fn cut_power_soon(&mut self, operations_max: u64) {
-        self.disk.crash_at(self.disk.operations() + self.rng.between(1, operations_max));
+    fn cut_power_soon(&mut self, effects_max: u64) {
+        self.disk.crash_at(self.disk.effects() + self.rng.between(1, effects_max));
     }
 
     /// Opens the log, with power cuts while it is being opened.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use types::{Rng, Slot};
 
 use super::{Model, open_with};
-use crate::{LogOp, SimDisk, WriteLogError};
+use crate::{Act, DiskFault, LogOp, SimDisk, WriteLogError};
 
 const SEGMENT_BYTES: u64 = 16 << 10;
 
@@ -40,7 +40,7 @@ fn after_a_failed_sync_the_log_refuses_everything() {
     log.append(&[put(1)]).unwrap();
     log.sync().unwrap();
     log.append(&[put(2)]).unwrap();
-    disk.fail_next_sync();
+    disk.fail_next(Act::Sync, DiskFault::Error);
     assert!(matches!(log.sync(), Err(WriteLogError::Disk(_))));
     assert!(matches!(log.sync(), Err(WriteLogError::Failed)));
     assert!(matches!(log.append(&[put(3)]), Err(WriteLogError::Failed)));
@@ -55,7 +55,7 @@ fn after_a_failed_write_the_log_refuses_everything() {
     let disk = SimDisk::default();
     let (mut log, _) = open_with(&disk, SEGMENT_BYTES).unwrap();
     log.append(&[put(1)]).unwrap();
-    disk.fail_next_write();
+    disk.fail_next(Act::Write, DiskFault::Error);
     assert!(matches!(log.sync(), Err(WriteLogError::Disk(_))));
     assert!(matches!(log.sync(), Err(WriteLogError::Failed)));
 }

@@ -1,4 +1,4 @@
-//! L6: `open` ends, with an answer or an error, whatever the files hold.
+//! L7: `open` ends, with an answer or an error, whatever the files hold.
 
 use bytes::Bytes;
 use types::{Rng, Slot, SlotState};
