@@ -40,7 +40,12 @@ pub enum DriverBug {
 
 /// Bugs of the log that only harm together with a fault that no schedule draws; its own tests catch them
 /// (`storage::log::tests::planted`).
-const UNIT_TESTED: [LogBug; 0] = [];
+const UNIT_TESTED: [LogBug; 4] = [
+    LogBug::ChainIsNotChecked,
+    LogBug::ZerosAreTheEnd,
+    LogBug::ScrubIgnoresErrors,
+    LogBug::MetaIsNotRepeated,
+];
 
 /// How a bug was caught.
 #[derive(Clone, Debug, PartialEq, Eq)]

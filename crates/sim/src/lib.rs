@@ -41,6 +41,7 @@ mod shadow;
 mod shared;
 mod shrink;
 mod subject;
+pub mod sweep;
 mod workload;
 mod world;
 
@@ -51,4 +52,5 @@ pub use run::{PROGRESS_MIN, run, run_recorded, run_seed, schedule_of, trace_head
 pub use schedule::{CrashPoint, Fault, MemberChange, Schedule, ScheduleError, Shape, Target, Timed, Weather};
 pub use setup::{Climate, OpMix, Pace, Setup, Tuning, Workload};
 pub use shrink::{NothingFails, Shrunk, Tried, shrink};
+pub use storage::DiskFault;
 pub use subject::Subject;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use consensus::{Membership, Recovered, Submitter, SubmitterConfig};
 use kv::Kv;
-use storage::{DiskError, DiskFault, Identity, Log, LogOptions, MemEngine, OpenLogError, Recovery, SimDisk};
+use storage::{DiskFault, Identity, Log, LogOptions, MemEngine, OpenLogError, Recovery, SimDisk};
 use trace::{Details, Kind, Stamp};
 use types::{NodeId, Rng, SessionId, Slot, SlotState, Time, Wire};
 
@@ -116,8 +116,9 @@ impl<P: Subject> Node<P> {
         let log_options = log_options(options, shared);
         let (log, recovery) = match Log::open(self.disk.clone(), identity, log_options) {
             Ok(opened) => opened,
-            Err(OpenLogError::Disk(error)) => {
-                shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named(with_cause(&error)));
+            // Without power nothing can be read; what that looks like to the log does not count.
+            Err(error) if matches!(error, OpenLogError::Disk(_)) || self.disk.is_off() => {
+                shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named(error.to_string()));
                 self.lose_unsynced(shared);
                 self.plan_start(RETRY, shared);
                 return Ok(());
@@ -256,10 +257,6 @@ impl<P: Subject> Node<P> {
             Details::named("rot").field("bits", u64::from(rot))
         });
     }
-}
-
-fn with_cause(error: &DiskError) -> String {
-    format!("{error}: {}", error.source)
 }
 
 fn flip_bit(disk: &SimDisk, rng: &mut Rng) {

@@ -210,6 +210,11 @@ impl Oracle {
         }
     }
 
+    /// Whether the node's disk has lost its last write so that nothing can tell.
+    pub(crate) fn forgot(&self, node: NodeId) -> bool {
+        self.shadows.get(&node).is_some_and(|shadow| shadow.forgot)
+    }
+
     /// The node started again and found this (O7).
     pub(crate) fn recovered(
         &mut self,

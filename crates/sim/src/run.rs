@@ -106,13 +106,18 @@ fn judge<P: Subject>(world: &mut World<P>) -> Result<(), Broken> {
     let mut core = heal(world);
     world.run_until(storm + SETTLE, |_| false)?;
     core.retain(|id| world.nodes.get(id).is_some_and(|node| !node.lost));
+    judge_core(world, &core)
+}
+
+/// A healed core answers, ends up in one state, and its clients have seen nothing that cannot be.
+pub(crate) fn judge_core<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>) -> Result<(), Broken> {
     let limit = world.shared.now() + progress_limit(&world.shared.setup);
-    final_operations(world, &core, limit)?;
-    converge(world, &core, limit)?;
-    for id in &core {
+    final_operations(world, core, limit)?;
+    converge(world, core, limit)?;
+    for id in core {
         world.with_life(*id, |life, shared| life.compare(shared))?;
     }
-    judge_history(world, &core)
+    judge_history(world, core)
 }
 
 fn progress_limit(setup: &Setup) -> Duration {
@@ -155,7 +160,7 @@ fn choose_core<P: Subject>(world: &World<P>) -> BTreeSet<NodeId> {
     core
 }
 
-fn make_well<P: Subject>(world: &mut World<P>, id: NodeId) {
+pub(crate) fn make_well<P: Subject>(world: &mut World<P>, id: NodeId) {
     let shared = &mut world.shared;
     let Some(node) = world.nodes.get_mut(&id) else { return };
     node.paused_until = None;
@@ -276,7 +281,7 @@ fn converge<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>, limit: Ti
     Err(Broken { check, detail: format!("not all of {core:?} have applied slot {committed}: {detail}") })
 }
 
-fn judge_history<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>) -> Result<(), Broken> {
+pub(crate) fn judge_history<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>) -> Result<(), Broken> {
     let members = world.shared.oracle.register.members();
     let reader = core.intersection(&members).find_map(|id| {
         let life = world.nodes.get(id)?.life.as_ref()?;

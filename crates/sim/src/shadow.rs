@@ -23,6 +23,8 @@ pub(crate) struct Shadow {
     pub(crate) engine: Slot,
     /// The last slot that was durable when bits of the disk flipped: those before it counted until then.
     rotted: Slot,
+    /// The disk has lost its last write, and nothing could tell the node.
+    pub(crate) forgot: bool,
 }
 
 /// What a node's disk has done to what was durable.
@@ -48,7 +50,14 @@ impl Shadow {
     pub(crate) fn new() -> Shadow {
         let empty = Store { meta: None, first: Slot(1), records: OrdMap::new() };
         let before = empty.clone();
-        Shadow { synced: empty, before, unsynced: Vec::new(), engine: Slot::ZERO, rotted: Slot::ZERO }
+        Shadow {
+            synced: empty,
+            before,
+            unsynced: Vec::new(),
+            engine: Slot::ZERO,
+            rotted: Slot::ZERO,
+            forgot: false,
+        }
     }
 
     /// The node handed a batch to its disk.
@@ -81,7 +90,11 @@ impl Shadow {
     /// Judges what the node found when it started again.
     pub(crate) fn recovered(&mut self, found: &Recovery, harm: Harm) -> Result<(), String> {
         let rotten = harm != Harm::None;
-        if harm == Harm::LostWrite && mismatch(&self.before, found, rotten).is_none() {
+        if harm == Harm::LostWrite
+            && mismatch(&self.synced, found, rotten).is_some()
+            && mismatch(&self.before, found, rotten).is_none()
+        {
+            self.forgot = true;
             self.rotted = self.rotted.max(self.synced.last());
             self.synced = self.before.clone();
         }

@@ -3,6 +3,7 @@
 //! ```text
 //!   sim --seeds N        search: many seeds on all cores, a summary, the line that replays a failure
 //!   sim --seed N         replay: one seed, with --trace FILE written down
+//!   sim sweep            every disk fault at every disk effect of scripted clusters
 //!   sim shrink --seed N  take away of a failing seed's weather what it does not need to fail
 //!   sim explore          every order of events in a small world
 //!   sim show FILE        read a trace, or write it for other programs
@@ -14,6 +15,7 @@ mod replay;
 mod search;
 pub mod show;
 mod shrink;
+mod sweep;
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -76,6 +78,8 @@ enum SimCommand {
     Explore(explore::ExploreArgs),
     /// Reduce the weather of a failing run to what it needs to fail
     Shrink(shrink::ShrinkArgs),
+    /// Hit every effect of every disk of some scripted clusters with every fault, one at a time
+    Sweep(sweep::SweepArgs),
     /// Print the weather that a seed makes, to edit it and hand it back with --schedule
     Schedule {
         /// The seed
@@ -95,6 +99,7 @@ pub fn run(args: &SimArgs) -> Outcome {
         Some(SimCommand::Show(args)) => return show::run(args),
         Some(SimCommand::Explore(args)) => return explore::run(args),
         Some(SimCommand::Shrink(args)) => return shrink::run(args),
+        Some(SimCommand::Sweep(args)) => return sweep::run(args),
         Some(SimCommand::Schedule { seed, nodes }) => {
             let options = Options { nodes: *nodes, ..Options::default() };
             return output::bytes(sim::schedule_of(&options, *seed).to_string().as_bytes());

@@ -29,7 +29,7 @@ struct Found {
 /// The trace of a failure cannot be written.
 pub fn run(options: &Options, from: u64, count: u64, jobs: usize) -> Outcome {
     let started = Instant::now();
-    let bar = progress_bar(count);
+    let bar = progress_bar(count, "seeds");
     let found = search(options, from, count, jobs, &bar);
     bar.finish_and_clear();
     output::line(summary(&found, started.elapsed(), jobs))?;
@@ -64,7 +64,7 @@ fn search(options: &Options, from: u64, count: u64, jobs: usize, bar: &ProgressB
 }
 
 /// A thread that panicked outside a run has said so; what was found until then still counts.
-fn lock(found: &Mutex<Found>) -> std::sync::MutexGuard<'_, Found> {
+pub(super) fn lock<T>(found: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     found.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -135,11 +135,11 @@ fn faults(counters: &Counters) -> String {
     format!("{}: {}", counters.faults_total(), kinds.collect::<Vec<_>>().join(", "))
 }
 
-fn progress_bar(count: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{elapsed:>4} {wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left {msg}",
-    );
-    ProgressBar::new(count).with_style(style.expect("the template is a constant that it accepts"))
+pub(super) fn progress_bar(count: u64, what: &str) -> ProgressBar {
+    let template =
+        format!("{{elapsed:>4}} {{wide_bar}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left {{msg}}");
+    let style = ProgressStyle::with_template(&template);
+    ProgressBar::new(count).with_style(style.expect("the template is one that it accepts"))
 }
 
 #[cfg(test)]

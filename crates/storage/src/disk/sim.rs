@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use types::Rng;
 
 use super::{Disk, DiskError, DiskFile};
-pub use fault::{Act, DiskFault, Effect, Plan};
+pub use fault::{Act, DiskFault, Effect, Plan, UnknownFault};
 use medium::{FileState, SECTOR, Way, flip, place};
 
 /// A simulated disk. Clones are the same disk: one goes to the log, one stays with the simulator.

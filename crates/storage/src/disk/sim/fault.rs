@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::str::FromStr;
 
 use types::Rng;
 
@@ -154,6 +155,23 @@ impl DiskFault {
 impl fmt::Display for DiskFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// A name that is no fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no fault is called `{name}`; there are: {}", DiskFault::ALL.map(DiskFault::name).join(", "))]
+pub struct UnknownFault {
+    /// What was asked for.
+    pub name: String,
+}
+
+impl FromStr for DiskFault {
+    type Err = UnknownFault;
+
+    fn from_str(name: &str) -> Result<DiskFault, UnknownFault> {
+        let named = DiskFault::ALL.into_iter().find(|fault| fault.name() == name);
+        named.ok_or_else(|| UnknownFault { name: name.to_owned() })
     }
 }
 
