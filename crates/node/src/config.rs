@@ -30,6 +30,8 @@ pub struct Config {
     pub retained_entries: u64,
     /// Size of one segment file of the log, in bytes.
     pub log_segment_bytes: u64,
+    /// How fast the log is read again in the background to find damage, in bytes a second; 0: not at all.
+    pub scrub_bytes_per_second: u64,
 }
 
 /// Where a node keeps its log and state.
@@ -130,6 +132,17 @@ pub enum NodeError {
         /// What the disk said.
         reason: String,
     },
+    /// A record of the log is damaged. It may have been acknowledged, and only recovery can have it repaired.
+    #[error(
+        "the log in {path} is damaged: {reason}; restart: what is damaged is then repaired from the other members. If \
+         it happens again, replace the disk"
+    )]
+    Damaged {
+        /// The directory.
+        path: String,
+        /// What and where.
+        reason: String,
+    },
     /// The disk is full.
     #[error(
         "the disk that holds {path} is full: {reason}; free space there, then restart: nothing acknowledged is lost"
@@ -158,6 +171,9 @@ pub enum NodeError {
     },
 }
 
+/// Little beside what any disk can do, and a full segment in well under a minute.
+const SCRUB_BYTES_PER_SECOND: u64 = 4 << 20;
+
 /// The least ratio of election time-out and heartbeat interval, as etcd demands.
 const ELECTION_PER_HEARTBEAT_MIN: u32 = 5;
 
@@ -179,6 +195,7 @@ impl Config {
             checkpoint_entries: 10_000,
             retained_entries: 5_000,
             log_segment_bytes: storage::LogOptions::default().segment_bytes,
+            scrub_bytes_per_second: SCRUB_BYTES_PER_SECOND,
         }
     }
 

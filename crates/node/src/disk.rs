@@ -14,6 +14,9 @@ const LOCK_NAME: &str = "lock";
 /// Zeros written at a time when a file grows.
 const ZEROS_BYTES: usize = 1 << 20;
 
+/// The system forgets whole pages only; a larger page is forgotten with its neighbours.
+const PAGE_BYTES: u64 = 4096;
+
 /// A directory that this process alone uses, for as long as the value lives.
 #[derive(Debug)]
 pub struct RealDisk {
@@ -173,6 +176,15 @@ impl DiskFile for RealFile {
         self.file.read_exact_at(buf, offset).map_err(self.failed("read"))
     }
 
+    /// Asks the system to forget its clean pages first. It need not; then this reads what it remembers.
+    fn read_medium_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DiskError> {
+        let start = offset / PAGE_BYTES * PAGE_BYTES;
+        let len = (offset + buf.len() as u64).next_multiple_of(PAGE_BYTES) - start;
+        rustix::fs::fadvise(&self.file, start, std::num::NonZeroU64::new(len), rustix::fs::Advice::DontNeed)
+            .ok();
+        self.read_at(offset, buf)
+    }
+
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         self.file.write_all_at(bytes, offset).map_err(self.failed("write"))
     }
@@ -230,6 +242,9 @@ mod tests {
         let mut found = [1; 8];
         disk.open("y").unwrap().read_at(2, &mut found).unwrap();
         assert_eq!(&found, b"\0\0\0abc\0\0");
+        let mut from_medium = [1; 8];
+        file.read_medium_at(2, &mut from_medium).unwrap();
+        assert_eq!(from_medium, found);
         assert_eq!(disk.open("y").unwrap().size().unwrap(), 3 * ZEROS_BYTES as u64 / 2);
         assert!(disk.create("y").is_err());
         assert!(file.read_at(3 * ZEROS_BYTES as u64 / 2 - 1, &mut found).is_err());

@@ -23,6 +23,7 @@ use crate::config::NodeError;
 use crate::inputs::{CoreInput, DiskInput, Gated, Mailboxes};
 use crate::node::Driven;
 use crate::peers::Outbox;
+use crate::scrub::Scrubber;
 use crate::shared::Shared;
 
 /// The disk thread's state.
@@ -32,6 +33,7 @@ pub(crate) struct DiskThread<P: Driven, D: Disk> {
     outbox: Outbox,
     mailboxes: Mailboxes<P>,
     shared: Arc<Shared>,
+    scrubber: Scrubber,
     /// Where the log is, for messages.
     path: String,
 }
@@ -42,19 +44,30 @@ impl<P: Driven, D: Disk> DiskThread<P, D> {
         outbox: Outbox,
         mailboxes: Mailboxes<P>,
         shared: Arc<Shared>,
+        scrub_bytes_per_second: u64,
         path: String,
     ) -> DiskThread<P, D> {
-        DiskThread { log, gates: GateQueue::default(), outbox, mailboxes, shared, path }
+        let scrubber = Scrubber::new(Instant::now(), scrub_bytes_per_second);
+        DiskThread { log, gates: GateQueue::default(), outbox, mailboxes, shared, scrubber, path }
     }
 
     /// Works until the inbox is closed and empty, or the disk fails.
     pub(crate) fn run(mut self) {
         let mut inputs = Vec::new();
-        while self.mailboxes.disk.take(&mut inputs, None) {
-            if let Err(error) = self.batch(&mut inputs) {
+        while self.mailboxes.disk.take(&mut inputs, self.scrubber.due()) {
+            let done = if inputs.is_empty() { Ok(()) } else { self.batch(&mut inputs) };
+            if let Err(error) = done.and_then(|()| self.scrub()) {
                 self.shared.fail(error);
                 return;
             }
+        }
+    }
+
+    /// Reads a piece of what nobody has asked for, if it is time. Damage ends the node: recovery has it repaired.
+    fn scrub(&mut self) -> Result<(), NodeError> {
+        match self.scrubber.go_on(Instant::now(), &self.log, &self.shared.metrics) {
+            Some(damage) => Err(NodeError::Damaged { path: self.path.clone(), reason: damage.to_string() }),
+            None => Ok(()),
         }
     }
 
@@ -118,7 +131,7 @@ impl<P: Driven, D: Disk> DiskThread<P, D> {
             Err(ReadLogError::Missing { .. }) => Vec::new(),
             // Only recovery knows how to go on without a record that was acknowledged: it has it repaired by peers.
             Err(error @ ReadLogError::Damaged { .. }) => {
-                return Err(NodeError::Log { path: self.path.clone(), reason: with_sources(&error) });
+                return Err(NodeError::Damaged { path: self.path.clone(), reason: with_sources(&error) });
             }
         };
         let decoded: Result<Vec<P::Record>, _> = records.into_iter().map(P::Record::from_bytes).collect();

@@ -29,6 +29,7 @@ mod mem_disk;
 mod metrics;
 mod node;
 mod peers;
+mod scrub;
 mod shared;
 mod stores;
 mod waiters;

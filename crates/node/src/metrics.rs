@@ -31,6 +31,10 @@ pub struct Metrics {
     pub state_write: Histogram<14>,
     /// Bytes written to the log (`etcd_disk_wal_write_bytes_total`).
     pub log_bytes: Counter,
+    /// Bytes of the log that were read again to find damage (`althing_scrub_bytes_total`).
+    pub scrub_bytes: Counter,
+    /// Damaged sectors that were found so (`althing_scrub_damage_total`).
+    pub scrub_damage: Counter,
     /// Checkpoints that were installed in the place of the state (`etcd_snap_db_save_total…` has no better name).
     pub checkpoints_installed: Counter,
     /// One item a peer.
@@ -145,6 +149,8 @@ impl Metrics {
             log_sync: Histogram::default(),
             state_write: Histogram::default(),
             log_bytes: Counter::default(),
+            scrub_bytes: Counter::default(),
+            scrub_damage: Counter::default(),
             checkpoints_installed: Counter::default(),
             peers: peers.into_iter().map(|peer| (peer, PeerMetrics::default())).collect(),
         }

@@ -204,8 +204,11 @@ fn launch<P: Driven>(
     threads.stage(closer(&mailboxes.apply), [("apply", Box::new(|| apply_thread.run()) as Body)])?;
     let outbox = Outbox::new(peers.clone());
     let disk_body = match log {
-        AnyLog::Real(log) => disk_body(log, outbox, mailboxes.clone(), shared.clone(), log_path),
-        AnyLog::Memory(log) => disk_body(log, outbox, mailboxes.clone(), shared.clone(), log_path),
+        AnyLog::Real(log) => {
+            let scrub = config.scrub_bytes_per_second;
+            disk_body(log, outbox, mailboxes.clone(), shared.clone(), scrub, log_path)
+        }
+        AnyLog::Memory(log) => disk_body(log, outbox, mailboxes.clone(), shared.clone(), 0, log_path),
     };
     threads.stage(closer(&mailboxes.disk), [("disk", disk_body)])?;
     threads.stage(
@@ -302,9 +305,10 @@ fn disk_body<P: Driven, D: Disk>(
     outbox: Outbox,
     mailboxes: Mailboxes<P>,
     shared: Arc<Shared>,
+    scrub_bytes_per_second: u64,
     path: String,
 ) -> Body {
-    let thread = DiskThread::new(log, outbox, mailboxes, shared, path);
+    let thread = DiskThread::new(log, outbox, mailboxes, shared, scrub_bytes_per_second, path);
     Box::new(|| thread.run())
 }
 

@@ -112,6 +112,16 @@ fn disk(text: &mut Text, front: &Front) {
         &node.state_write.snapshot(),
     );
     text.counter("etcd_disk_wal_write_bytes_total", "Bytes written to the log.", node.log_bytes.get());
+    text.counter(
+        "althing_scrub_bytes_total",
+        "Bytes of the log read again to find damage.",
+        node.scrub_bytes.get(),
+    );
+    text.counter(
+        "althing_scrub_damage_total",
+        "Damaged sectors of the log that were found so.",
+        node.scrub_damage.get(),
+    );
 }
 
 fn snapshot(text: &mut Text, name: &str, help: &str, histogram: &HistogramSnapshot) {

@@ -432,7 +432,9 @@ impl Scan {
     /// The last batches were synced, as far as can be told, and cannot be read. They stay where they are, so that
     /// the gap tells of them again until the owner has repaired what they may have changed.
     fn lose_tail(&mut self, image: &Image, at: u64, residue: Residue) {
-        let low = if self.lost > 0 { 0 } else { residue.low.unwrap_or(0) };
+        // If the damage goes to the end of the file, the file may have been cut short, and more batches be lost.
+        let unknown = self.lost > 0 || residue.end >= image.sectors();
+        let low = if unknown { 0 } else { residue.low.unwrap_or(0) };
         self.tell(
             image,
             at,

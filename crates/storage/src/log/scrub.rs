@@ -60,28 +60,34 @@ impl<D: Disk> Log<D> {
         let start = if *number == from.segment { from.sector } else { 0 };
         let segment_end = if *number == self.current { self.next_sector } else { segment.end_sector };
         let end = segment_end.min(start.saturating_add((bytes_max / SECTOR_LEN as u64).max(1)));
-        let mut row = Row { previous: None };
+        // The sector before the first one says what must follow it.
+        let read_from = start.saturating_sub(1);
+        let mut bytes = vec![0; usize::try_from(end - read_from).unwrap_or(0) * SECTOR_LEN];
         let mut damage = Vec::new();
-        let mut bytes = 0;
-        for at in start.saturating_sub(1)..end {
-            let mut content = [0; SECTOR_LEN];
-            let read = segment.file.read_medium_at(at * SECTOR_LEN as u64, &mut content);
-            bytes += SECTOR_LEN as u64;
-            let found = match read {
-                Ok(()) => sector::open(*number, at, &content),
-                Err(_) if plants!(self.options, ScrubIgnoresErrors) => continue,
-                Err(_) => Sector::Bad,
-            };
-            let fits = row.fits(found);
-            if !fits && at >= start && !self.faulty.contains(&(*number, at)) {
-                damage.push(self.damage_at(*number, at));
+        if self.read_medium(&segment.file, read_from, &mut bytes) {
+            let mut row = Row { previous: None };
+            for (at, sector) in (read_from..).zip(bytes.chunks(SECTOR_LEN)) {
+                let fits = row.fits(sector::open(*number, at, sector));
+                if !fits && at >= start && !self.faulty.contains(&(*number, at)) {
+                    damage.push(self.damage_at(*number, at));
+                }
             }
         }
         let next = match end < segment_end {
             true => ScrubCursor { segment: *number, sector: end },
             false => ScrubCursor { segment: *number + 1, sector: 0 },
         };
-        Scrubbed { next, finished: next.segment > self.current, bytes, damage }
+        Scrubbed { next, finished: next.segment > self.current, bytes: bytes.len() as u64, damage }
+    }
+
+    /// Fills `bytes` with what can be read; returns whether it is to be judged.
+    fn read_medium(&self, file: &D::File, sector: u64, bytes: &mut [u8]) -> bool {
+        let offset = sector * SECTOR_LEN as u64;
+        if file.read_medium_at(offset, bytes).is_err() {
+            segment::read_what_can_be_read(file, offset, bytes);
+            return !plants!(self.options, ScrubIgnoresErrors);
+        }
+        true
     }
 
     fn damage_at(&self, number: u64, at: u64) -> ScrubDamage {

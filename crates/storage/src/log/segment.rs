@@ -153,7 +153,7 @@ impl Image {
 }
 
 /// A read error of one sector is damage of that sector, not of everything.
-fn read_what_can_be_read<F: DiskFile>(file: &F, offset: u64, chunk: &mut [u8]) {
+pub(super) fn read_what_can_be_read<F: DiskFile>(file: &F, offset: u64, chunk: &mut [u8]) {
     if file.read_at(offset, chunk).is_ok() {
         return;
     }
