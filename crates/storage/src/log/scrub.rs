@@ -62,7 +62,7 @@ impl<D: Disk> Log<D> {
         let end = segment_end.min(start.saturating_add((bytes_max / SECTOR_LEN as u64).max(1)));
         // The sector before the first one says what must follow it.
         let read_from = start.saturating_sub(1);
-        let mut bytes = vec![0; usize::try_from(end - read_from).unwrap_or(0) * SECTOR_LEN];
+        let mut bytes = vec![0; usize::try_from(end.saturating_sub(read_from)).unwrap_or(0) * SECTOR_LEN];
         let mut damage = Vec::new();
         if self.read_medium(&segment.file, read_from, &mut bytes) {
             let mut row = Row { previous: None };
