@@ -150,21 +150,35 @@ fn play<P: Subject>(world: &mut World<P>, victim: NodeId) -> Result<Verdict, Bro
     world.shared.net.heal(&core);
     core.iter().for_each(|id| make_well(world, *id));
     world.run_until(storm + AFTERMATH + SETTLE, |_| false)?;
-    let refuses = world.nodes.get(&victim).is_some_and(|node| node.lost);
-    if core.len() == 1 && (refuses || is_halted(world, victim)) {
-        judge_history(world, &core)?;
-        return Ok(Verdict::Halted);
+    let mut excuse = excuse_of(world, victim);
+    if excuse.is_none() {
+        match judge_core(world, &core) {
+            // It may also have found out meanwhile.
+            Err(broken) if broken.check == "liveness" => {
+                excuse = excuse_of(world, victim);
+                excuse.is_some().then_some(()).ok_or(broken)?;
+            }
+            judged => return judged.map(|()| Verdict::Whole),
+        }
     }
-    let forgot = world.shared.oracle.forgot(victim);
-    core.retain(|id| world.nodes.get(id).is_some_and(|node| !node.lost) && !(forgot && *id == victim));
-    if !core.is_empty() {
-        judge_core(world, &core)?;
+    let verdict = excuse.unwrap_or(Verdict::Whole);
+    core.remove(&victim);
+    match (core.is_empty(), verdict) {
+        (true, Verdict::Forgot) => {}
+        (true, _) => judge_history(world, &core)?,
+        (false, _) => judge_core(world, &core)?,
     }
-    Ok(match (refuses, forgot) {
-        (true, _) => Verdict::Refused,
-        (false, true) => Verdict::Forgot,
-        (false, false) => Verdict::Whole,
-    })
+    Ok(verdict)
+}
+
+/// Why a member need not answer.
+fn excuse_of<P: Subject>(world: &World<P>, victim: NodeId) -> Option<Verdict> {
+    let is_lost = world.nodes.get(&victim).is_some_and(|node| node.lost);
+    match world.nodes.len() {
+        1 if is_lost || is_halted(world, victim) => Some(Verdict::Halted),
+        _ if is_lost => Some(Verdict::Refused),
+        _ => world.shared.oracle.forgot(victim).then_some(Verdict::Forgot),
+    }
 }
 
 /// Whether a member says that its disk is damaged, and that it cannot go on without being repaired.
