@@ -123,12 +123,15 @@ const ROTTEN: NodeId = NodeId(3);
 fn quiet() -> Setup {
     Setup {
         nodes: 3,
+        spares: 0,
         storm: Duration::from_millis(700),
         pace: Pace {
             step: (Duration::ZERO, Duration::from_micros(20)),
             sync: (Duration::from_micros(200), Duration::from_micros(800)),
             apply: (Duration::from_micros(50), Duration::from_micros(200)),
             skew: Duration::ZERO,
+            drift_ppm: 0,
+            worst_clock: None,
             engine_persist_ppm: 20_000,
             segment_bytes: 32 << 10,
         },
@@ -144,6 +147,7 @@ fn quiet() -> Setup {
             hold: Duration::ZERO,
             apply_entries: 64,
             cache_bytes: 500,
+            lease_drift_ppm: None,
         },
         workload: Workload {
             clients: 4,
@@ -168,6 +172,8 @@ fn quiet() -> Setup {
             clock: 0,
             churn: 0,
             split_vote: 0,
+            member: 0,
+            transfer: 0,
         },
     }
 }
