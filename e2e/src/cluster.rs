@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -145,7 +145,9 @@ impl Cluster {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             let port = self.nodes[index].client_port;
-            if http_get(port, "/health").is_ok_and(|answer| answer.contains("\"health\":\"true\"")) {
+            if http_get(("127.0.0.1", port), "/health")
+                .is_ok_and(|answer| answer.contains("\"health\":\"true\""))
+            {
                 return Ok(());
             }
             if let Some(status) = self.exit_status(index)? {
@@ -227,12 +229,12 @@ pub fn free_ports(count: usize) -> anyhow::Result<Vec<(u16, u16)>> {
     Ok(ports.chunks(2).map(|pair| (pair[0], pair[1])).collect())
 }
 
-/// Returns the whole answer to an HTTP/1.1 GET on a loopback port.
+/// Returns the whole answer to an HTTP/1.1 GET.
 ///
 /// # Errors
 /// If nobody listens, or the answer does not come within a second.
-pub fn http_get(port: u16, path: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+pub fn http_get(address: impl ToSocketAddrs, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();

@@ -7,5 +7,6 @@ pub mod bad_input;
 pub mod clients;
 pub mod cluster;
 pub mod etcdctl;
+pub mod load;
 pub mod plug;
 pub mod tools;

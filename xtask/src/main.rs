@@ -33,6 +33,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Real clusters under faults, as root: kills, partitions, broken disks, wrong clocks
+    Nemesis {
+        /// Arguments of the run; `--help` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Measure Althing beside others
     #[command(subcommand)]
     Bench(Bench),
@@ -63,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Task::Sim { arguments } => tasks::sim(&arguments),
         Task::Replay { line } => tasks::replay(&line),
         Task::E2e { arguments } => tasks::e2e(&arguments),
+        Task::Nemesis { arguments } => tasks::nemesis(&arguments),
         Task::Bench(Bench::Etcd { arguments }) => tasks::bench_etcd(&arguments),
         Task::Fuzz(args) => fuzz::fuzz(&args),
         Task::Bugbank { arguments } => tasks::bugbank(&arguments),

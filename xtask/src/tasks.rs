@@ -52,6 +52,15 @@ pub fn e2e(arguments: &[String]) -> anyhow::Result<()> {
     E2E_SUITES.iter().try_for_each(|suite| e2e(&[(*suite).to_owned()]))
 }
 
+/// Real clusters under faults, in network namespaces.
+///
+/// # Errors
+/// A promise was broken, the run could not take place, or the build fails.
+pub fn nemesis(arguments: &[String]) -> anyhow::Result<()> {
+    cargo(&["build", "--release", "--package", "althing", "--package", "nemesis"])?;
+    run(Command::new(release_dir().join("nemesis")).args(arguments))
+}
+
 /// The comparison with etcd.
 ///
 /// # Errors

@@ -38,7 +38,7 @@ pub fn run(cluster: &mut Cluster, etcdctl: &Path) -> anyhow::Result<()> {
     claim("     … with a log line that says whose", log.contains("127.0.0.1"), &cluster.log_tail(0))?;
     still_serves(cluster)?;
 
-    let answer = http_get(cluster.nodes[0].client_port, "/nothing-here")?;
+    let answer = http_get(("127.0.0.1", cluster.nodes[0].client_port), "/nothing-here")?;
     claim(
         "an HTTP/1 request gets an HTTP answer that helps",
         answer.contains(" 404 ") && answer.contains("/health"),

@@ -9,11 +9,14 @@ use tokio::runtime::Runtime;
 use types::Rng;
 
 use super::PlugOptions;
-use super::clients::Load;
 use crate::cluster::Cluster;
+use crate::load::Load;
 
 /// Writes must resume within this time of a kill (for a whole cluster: of its restart).
 const RESUME_LIMIT: Duration = Duration::from_secs(30);
+
+/// Nodes must agree on a leader within this time.
+const LEADER_LIMIT: Duration = Duration::from_secs(10);
 
 /// A kind of kill, and the time each took until a write that began after it was acknowledged.
 pub type Recovery = Vec<(&'static str, Vec<Duration>)>;
@@ -42,7 +45,7 @@ pub fn pull_plugs(
         progress.set_message(kind);
         let mut times = Vec::new();
         for _ in 0..count {
-            let leader = runtime.block_on(load.leader()).context("no leader before a kill")?;
+            let leader = runtime.block_on(load.leader(LEADER_LIMIT)).context("no leader before a kill")?;
             let victims = match kind {
                 "leader" => vec![leader],
                 "follower" => vec![(leader + rng.between(1, 2) as usize) % 3],

@@ -1,0 +1,331 @@
+//! The load: writers, readers and a watcher at each node over the etcd API, and the history they record.
+//!
+//! Keys come in groups of [`GROUP_KEYS`]. A transaction or a range stays within a group, so that a checker which
+//! searches each group on its own has a chance; the revisions tie all groups together for one that does not.
+
+mod calls;
+mod watchers;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use checker::{Call, ClientId, Compare, History, Outcome, Step};
+use etcd::proto::etcdserverpb as pb;
+use pb::kv_client::KvClient;
+use pb::maintenance_client::MaintenanceClient;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+use types::{Rng, Time};
+
+/// Keys that a transaction or a range may touch together.
+pub const GROUP_KEYS: u64 = 4;
+
+/// How long a node may take to say who leads.
+const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
+
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Clients from here on probe nodes, one each.
+const PROBE: u64 = 1_000_000;
+/// Clients from here on are the final readers, one a node.
+pub const FINAL_READER: u64 = 2_000_000;
+
+/// How much, how fast, on what.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Clients that write.
+    pub writers: usize,
+    /// Clients that read.
+    pub readers: usize,
+    /// Keys that they share. Few enough to collide, many enough for a checker by key.
+    pub keys: u64,
+    /// Pause between two operations of one client.
+    pub think_time: Duration,
+    /// A client gives up on one operation after this long; what it asked may still happen.
+    pub operation_timeout: Duration,
+    /// Seed of the clients' choices.
+    pub seed: u64,
+}
+
+/// What the clients and watchers saw.
+#[derive(Debug)]
+pub struct Recorded {
+    /// All operations, and what the watchers saw of their effects.
+    pub history: History,
+    /// What watchers saw that cannot be: changes that differ between them, or that never came.
+    pub watch_findings: Vec<String>,
+}
+
+/// Clients at work.
+pub struct Load {
+    shared: Arc<Shared>,
+    clients: Mutex<Vec<JoinHandle<()>>>,
+    watchers: Mutex<Vec<JoinHandle<Result<(), String>>>>,
+}
+
+struct Shared {
+    endpoints: Vec<String>,
+    options: LoadOptions,
+    started: Instant,
+    stop: AtomicBool,
+    history: Mutex<History>,
+    /// Writes acknowledged so far, by the instant at which they were asked: the latest of those instants.
+    latest_acknowledged_start_ns: AtomicU64,
+    values: AtomicU64,
+    /// The last revision that watchers have to see; 0 while it is not known.
+    last_revision: AtomicU64,
+}
+
+impl Load {
+    /// Connects the clients and lets them begin.
+    ///
+    /// # Errors
+    /// If the first node does not tell the revision that the history starts from.
+    pub async fn start(endpoints: Vec<String>, options: LoadOptions) -> anyhow::Result<Load> {
+        let mut history = History::new();
+        history.start_revision = current_revision(&endpoints).await.context("the cluster does not answer")?;
+        let start_revision = history.start_revision;
+        let shared = Arc::new(Shared {
+            endpoints,
+            started: Instant::now(),
+            stop: AtomicBool::new(false),
+            history: Mutex::new(history),
+            latest_acknowledged_start_ns: AtomicU64::new(0),
+            values: AtomicU64::new(1),
+            last_revision: AtomicU64::new(0),
+            options,
+        });
+        let clients = (0..shared.options.writers + shared.options.readers).map(|index| {
+            let rng = Rng::keyed(shared.options.seed, &[index as u64]);
+            let writes = index < shared.options.writers;
+            tokio::spawn(client(shared.clone(), index as u64, writes, rng))
+        });
+        let clients = Mutex::new(clients.collect());
+        let watchers = (0..shared.endpoints.len() as u64)
+            .map(|node| tokio::spawn(watchers::watch(shared.clone(), node, start_revision)));
+        let watchers = Mutex::new(watchers.collect());
+        Ok(Load { shared, clients, watchers })
+    }
+
+    /// Which node leads, by its place in the list of endpoints, once a majority says so.
+    pub async fn leader(&self, limit: Duration) -> Option<usize> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(leader) = leader_of_majority(&self.shared.endpoints).await {
+                return Some(leader);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until a write that is asked after this call has been acknowledged.
+    pub fn next_acknowledged_write(&self, limit: Duration) -> Option<()> {
+        let called = self.shared.started.elapsed();
+        while self.shared.started.elapsed() < called + limit {
+            let latest = self.shared.latest_acknowledged_start_ns.load(Ordering::Acquire);
+            if u128::from(latest) > called.as_nanos() {
+                return Some(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        None
+    }
+
+    /// Writes through `node` until that is acknowledged.
+    pub async fn write_through(&self, node: usize, limit: Duration) -> Option<()> {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            let call = Call::put(key(node as u64 % self.shared.options.keys), self.shared.new_value());
+            let mut kv = KvClient::new(self.shared.channel(node as u64).ok()?);
+            let outcome = self.shared.ask(PROBE + node as u64, &mut kv, call).await;
+            if matches!(outcome, Outcome::Answered { .. }) {
+                return Some(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        None
+    }
+
+    /// Operations invoked so far.
+    pub fn operations(&self) -> usize {
+        self.shared.history().operations().len()
+    }
+
+    /// Stops the clients, reads everything once more through every node, and returns what was recorded.
+    ///
+    /// # Errors
+    /// If a node does not answer the final read.
+    pub async fn finish(&self) -> anyhow::Result<Recorded> {
+        self.shared.stop.store(true, Ordering::Release);
+        for task in take(&self.clients) {
+            task.await?;
+        }
+        let last_revision = final_reads(&self.shared).await;
+        // Watchers are told even if a read failed, lest they wait for ever.
+        let known = last_revision.as_ref().map_or(0, |revision| revision.unsigned_abs());
+        self.shared.last_revision.store(known, Ordering::Release);
+        let mut watch_findings = Vec::new();
+        for task in take(&self.watchers) {
+            watch_findings.extend(task.await?.err());
+        }
+        last_revision?;
+        Ok(Recorded { history: std::mem::take(&mut *self.shared.history()), watch_findings })
+    }
+
+    /// What was recorded so far, of a run that cannot be finished.
+    pub fn abandon(&self) -> Recorded {
+        self.shared.stop.store(true, Ordering::Release);
+        take(&self.clients).iter().for_each(JoinHandle::abort);
+        take(&self.watchers).iter().for_each(JoinHandle::abort);
+        Recorded { history: std::mem::take(&mut *self.shared.history()), watch_findings: Vec::new() }
+    }
+}
+
+impl Shared {
+    fn now(&self) -> Time {
+        Time(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// No value is written twice, so that a read tells whose write it saw.
+    fn new_value(&self) -> Bytes {
+        Bytes::from(self.values.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    fn endpoint(&self, index: u64) -> anyhow::Result<Endpoint> {
+        let endpoint = &self.endpoints[(index % self.endpoints.len() as u64) as usize];
+        Ok(Endpoint::from_shared(endpoint.clone())?.connect_timeout(CONNECT_TIMEOUT))
+    }
+
+    fn channel(&self, index: u64) -> anyhow::Result<Channel> {
+        Ok(self.endpoint(index)?.timeout(self.options.operation_timeout).connect_lazy())
+    }
+
+    /// Asks, and writes down what was asked and what came of it.
+    async fn ask(&self, client: u64, kv: &mut KvClient<Channel>, call: Call) -> Outcome {
+        let asked = self.now();
+        let op = self.history().invoke(ClientId(client), asked, call.clone());
+        let outcome = calls::send(kv, &call).await;
+        if call.may_write() && matches!(outcome, Outcome::Answered { .. }) {
+            self.latest_acknowledged_start_ns.fetch_max(asked.0, Ordering::AcqRel);
+        }
+        if outcome != Outcome::Unknown {
+            self.history().complete(op, self.now(), outcome.clone());
+        }
+        outcome
+    }
+}
+
+/// One client: one operation after the other, another node after each that fails.
+async fn client(shared: Arc<Shared>, index: u64, writes: bool, mut rng: Rng) {
+    let mut node = index;
+    let Ok(channel) = shared.channel(node) else { return };
+    let mut kv = KvClient::new(channel);
+    while !shared.stopped() {
+        let call = if writes { write_call(&shared, &mut rng) } else { read_call(&shared, &mut rng) };
+        if !matches!(shared.ask(index, &mut kv, call).await, Outcome::Answered { .. }) {
+            node += 1;
+            if let Ok(channel) = shared.channel(node) {
+                kv = KvClient::new(channel);
+            }
+            // A refusal comes at once: without a pause, clients would do nothing but collect them.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::time::sleep(shared.options.think_time).await;
+    }
+}
+
+fn write_call(shared: &Shared, rng: &mut Rng) -> Call {
+    let keys = shared.options.keys;
+    match rng.below(10) {
+        0 => Call::delete(key(rng.below(keys))),
+        1 | 2 => {
+            let first = rng.below(keys);
+            let second = first - first % GROUP_KEYS + (first + rng.between(1, GROUP_KEYS - 1)) % GROUP_KEYS;
+            Call::txn(
+                vec![Compare::Version(key(first), 0)],
+                vec![Step::Put(key(first), shared.new_value()), Step::Get(key(second))],
+                vec![Step::Get(key(first)), Step::Put(key(second), shared.new_value())],
+            )
+        }
+        _ => Call::put(key(rng.below(keys)), shared.new_value()),
+    }
+}
+
+fn read_call(shared: &Shared, rng: &mut Rng) -> Call {
+    match rng.below(4) {
+        0 => range_of_group(rng.below(shared.options.keys)),
+        _ => Call::get(key(rng.below(shared.options.keys))),
+    }
+}
+
+fn take<T>(tasks: &Mutex<Vec<T>>) -> Vec<T> {
+    std::mem::take(&mut *tasks.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn range_of_group(number: u64) -> Call {
+    let first = number - number % GROUP_KEYS;
+    Call::range(key(first), key(first + GROUP_KEYS))
+}
+
+fn key(number: u64) -> Bytes {
+    Bytes::from(format!("load/{number:04}"))
+}
+
+async fn current_revision(endpoints: &[String]) -> anyhow::Result<i64> {
+    let mut kv = KvClient::connect(endpoints.first().context("no endpoint")?.clone()).await?;
+    let response = kv.range(calls::range_request(&key(0), Bytes::new())).await?.into_inner();
+    Ok(calls::revision(response.header))
+}
+
+async fn leader_of_majority(endpoints: &[String]) -> Option<usize> {
+    let asked: Vec<_> = endpoints.iter().map(|endpoint| tokio::spawn(status(endpoint.clone()))).collect();
+    let (mut leaders, mut members) = (Vec::new(), Vec::new());
+    for (node, answer) in asked.into_iter().enumerate() {
+        if let Some((leader, member)) = answer.await.ok().flatten() {
+            leaders.push(leader);
+            members.push((member, node));
+        }
+    }
+    let votes = |leader: u64| leaders.iter().filter(|other| **other == leader).count();
+    let (_, node) = members.into_iter().find(|(member, _)| votes(*member) > endpoints.len() / 2)?;
+    Some(node)
+}
+
+/// Whom a node takes for the leader, and its own id.
+async fn status(endpoint: String) -> Option<(u64, u64)> {
+    let asking = async {
+        let mut client = MaintenanceClient::connect(endpoint).await.ok()?;
+        let status = client.status(pb::StatusRequest {}).await.ok()?.into_inner();
+        Some((status.leader, status.header?.member_id))
+    };
+    tokio::time::timeout(STATUS_TIMEOUT, asking).await.ok()?
+}
+
+/// Reads every key once more, through every node. Returns the store's revision.
+async fn final_reads(shared: &Shared) -> anyhow::Result<i64> {
+    let mut last_revision = 0;
+    for node in 0..shared.endpoints.len() as u64 {
+        let mut kv = KvClient::new(shared.channel(node)?);
+        for first in (0..shared.options.keys).step_by(GROUP_KEYS as usize) {
+            let outcome = shared.ask(FINAL_READER + node, &mut kv, range_of_group(first)).await;
+            let answered = matches!(outcome, Outcome::Answered { .. });
+            ensure!(answered, "node {} does not answer the final read", node + 1);
+            last_revision = last_revision.max(outcome.revision().unwrap_or_default());
+        }
+    }
+    Ok(last_revision)
+}

@@ -1,0 +1,17 @@
+//! Real clusters under every fault that one machine can bring about, and a verdict on what clients saw.
+//!
+//! ```text
+//!   seed ──▶ plan ──▶ run: cluster in network namespaces, clients, faults, recovery ──▶ history ──▶ verdict
+//!                      │                                                                  │
+//!                    arena: namespaces, processes, relay, disks                         judge: the checkers
+//! ```
+//!
+//! `plan` decides what happens and can be read before anything does; `faults` knows how each kind is brought
+//! about and healed; `arena` owns everything that has to be cleaned up; `judge` is where checkers are plugged in.
+
+pub mod arena;
+pub mod faults;
+pub mod judge;
+pub mod plan;
+pub mod report;
+pub mod run;

@@ -1,0 +1,158 @@
+//! Real clusters under faults: `cargo xtask nemesis`.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use checker::History;
+use clap::Parser;
+use e2e::load::LoadOptions;
+use nemesis::plan::Plan;
+use nemesis::report::{Operations, Report};
+use nemesis::{arena, faults, judge, run};
+
+/// Real clusters under faults, and a verdict on what clients saw. Needs root: everything happens in network
+/// namespaces of its own.
+#[derive(Parser)]
+#[command(name = "nemesis")]
+struct Flags {
+    /// How long clients work
+    #[arg(long, default_value_t = 2.0)]
+    minutes: f64,
+    /// How many nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=arena::NODES_MAX as i64))]
+    nodes: u8,
+    /// Kinds of faults, separated by commas; `none` for none [default: all]
+    #[arg(long)]
+    faults: Option<String>,
+    /// Seed of the plan and of the clients' choices
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Let faults overlap, and demand recovery at the end only
+    #[arg(long)]
+    mixed: bool,
+    /// Clients; three of four write
+    #[arg(long, default_value_t = 32)]
+    clients: usize,
+    /// Keys that they share
+    #[arg(long, default_value_t = 64)]
+    keys: u64,
+    /// End after so many operations, asked without pauses; without faults unless --faults names some
+    #[arg(long)]
+    ops: Option<usize>,
+    /// Print the plan and do nothing
+    #[arg(long)]
+    plan: bool,
+    /// Judge the history in this file again and do nothing else
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+    /// Print every kind of fault and do nothing
+    #[arg(long)]
+    list: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Where history, plan, report and logs are left [default: nemesis-seed-N beside the build]
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// The althing binary under test [default: the one beside this program]
+    #[arg(long)]
+    althing: Option<PathBuf>,
+}
+
+/// Pause between two operations of one client, so that a run of minutes stays within a million operations.
+const THINK_TIME: Duration = Duration::from_millis(10);
+
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The length of a run that ends after so many operations, if they never come.
+const OPERATIONS_LIMIT: Duration = Duration::from_secs(3600);
+
+fn main() -> anyhow::Result<ExitCode> {
+    let flags = Flags::parse();
+    if flags.list {
+        faults::all().for_each(|kind| println!("{:<16} {}", kind.name, kind.what));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(path) = &flags.check {
+        return finish(&flags, &check(path)?);
+    }
+    let plan = draw(&flags)?;
+    print!("{plan}");
+    if flags.plan {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let directory = directory(&flags)?;
+    let report = run::run(&options(&flags, &directory)?, &plan)?;
+    std::fs::write(directory.join("report.json"), serde_json::to_string_pretty(&report)?)?;
+    if report.is_good() {
+        std::fs::remove_dir_all(directory.join("data"))?;
+    }
+    eprintln!("plan, history, logs and report: {}", directory.display());
+    finish(&flags, &report)
+}
+
+fn draw(flags: &Flags) -> anyhow::Result<Plan> {
+    let kinds = match flags.faults.as_deref() {
+        Some("none") => Vec::new(),
+        Some(names) => faults::named(names)?,
+        None if flags.ops.is_some() => Vec::new(),
+        None => faults::all().filter(|kind| kind.mixes).collect(),
+    };
+    let length = match flags.ops {
+        Some(_) => OPERATIONS_LIMIT,
+        None => {
+            Duration::try_from_secs_f64(flags.minutes * 60.0).context("--minutes is no length of time")?
+        }
+    };
+    Ok(Plan::draw(flags.seed, usize::from(flags.nodes), length, flags.mixed, &kinds))
+}
+
+fn options(flags: &Flags, directory: &Path) -> anyhow::Result<run::Options> {
+    ensure!(
+        flags.keys > 0 && flags.keys.is_multiple_of(e2e::load::GROUP_KEYS),
+        "--keys must be a multiple of {}",
+        e2e::load::GROUP_KEYS
+    );
+    let writers = flags.clients - flags.clients / 4;
+    Ok(run::Options {
+        althing: e2e::tools::althing(flags.althing.clone())?,
+        directory: directory.to_owned(),
+        operations: flags.ops,
+        load: LoadOptions {
+            writers,
+            readers: flags.clients - writers,
+            keys: flags.keys,
+            think_time: if flags.ops.is_some() { Duration::ZERO } else { THINK_TIME },
+            operation_timeout: OPERATION_TIMEOUT,
+            seed: flags.seed,
+        },
+    })
+}
+
+fn directory(flags: &Flags) -> anyhow::Result<PathBuf> {
+    let path = match &flags.directory {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name(format!("nemesis-seed-{}", flags.seed)),
+    };
+    arena::fresh_directory(&path)
+}
+
+fn check(path: &Path) -> anyhow::Result<Report> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let history = History::read_json(BufReader::new(file)).with_context(|| path.display().to_string())?;
+    let (operations, checks) = (Operations::of(&history), judge::judge(&history));
+    Ok(Report { operations, checks, ..Report::default() })
+}
+
+fn finish(flags: &Flags, report: &Report) -> anyhow::Result<ExitCode> {
+    if flags.json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

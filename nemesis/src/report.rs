@@ -1,0 +1,189 @@
+//! What a run comes to: a table for people, JSON for programs.
+
+use std::time::Duration;
+
+use checker::{History, Outcome};
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::judge::Judgement;
+use crate::plan::Plan;
+
+/// Everything that is known after a run, or after a history was judged again.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// The seed of plan and clients.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: usize,
+    /// How long clients worked.
+    pub seconds: f64,
+    /// What they asked and were told.
+    pub operations: Operations,
+    /// What was done to the cluster, by kind.
+    pub faults: Vec<Row>,
+    /// What should not have happened, beside what checkers say.
+    pub findings: Vec<String>,
+    /// What the checkers say.
+    pub checks: Vec<Judgement>,
+}
+
+/// Operations by how they ended.
+#[derive(Debug, Default, Serialize)]
+pub struct Operations {
+    /// All of them.
+    pub invoked: usize,
+    /// Answered.
+    pub answered: usize,
+    /// Certainly without effect.
+    pub refused: usize,
+    /// Perhaps with, perhaps without.
+    pub unknown: usize,
+    /// Changes that the watchers saw.
+    pub changes: usize,
+}
+
+/// All faults of one kind.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// The kind.
+    pub kind: &'static str,
+    /// How often it was brought about.
+    pub count: usize,
+    /// From each one's end until a write was acknowledged that was asked after it.
+    pub resumed_ms: Vec<u64>,
+    /// From each one's end until a write had been acknowledged through every node.
+    pub whole_ms: Vec<u64>,
+}
+
+impl Operations {
+    /// Counts those of a history.
+    pub fn of(history: &History) -> Operations {
+        let count = |wanted: fn(&Outcome) -> bool| {
+            history.operations().iter().filter(|operation| wanted(&operation.outcome)).count()
+        };
+        Operations {
+            invoked: history.operations().len(),
+            answered: count(|outcome| matches!(outcome, Outcome::Answered { .. })),
+            refused: count(|outcome| matches!(outcome, Outcome::Refused)),
+            unknown: count(|outcome| matches!(outcome, Outcome::Unknown)),
+            changes: history.changes.len(),
+        }
+    }
+}
+
+impl Report {
+    /// A report on what has not happened yet.
+    pub fn new(plan: &Plan) -> Report {
+        Report { seed: plan.seed, nodes: plan.nodes, ..Report::default() }
+    }
+
+    /// Notes one fault of `kind`.
+    pub fn count(&mut self, kind: &'static str) {
+        self.row(kind).count += 1;
+    }
+
+    /// Notes how long the cluster took to recover from a fault of `kind`.
+    pub fn recovered(&mut self, kind: &'static str, resumed: Duration, whole: Duration) {
+        let row = self.row(kind);
+        row.resumed_ms.push(millis(resumed));
+        row.whole_ms.push(millis(whole));
+    }
+
+    fn row(&mut self, kind: &'static str) -> &mut Row {
+        let at = self.faults.iter().position(|row| row.kind == kind).unwrap_or_else(|| {
+            self.faults.push(Row { kind, count: 0, resumed_ms: Vec::new(), whole_ms: Vec::new() });
+            self.faults.len() - 1
+        });
+        &mut self.faults[at]
+    }
+
+    /// Whether nothing speaks against the server.
+    pub fn is_good(&self) -> bool {
+        self.findings.is_empty() && self.checks.iter().all(|check| check.verdict != "violated")
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let Operations { invoked, answered, refused, unknown, changes } = self.operations;
+        let mut lines = vec![format!(
+            "{invoked} operations in {:.0} s: {answered} answered, {refused} refused, {unknown} unknown; \
+             {changes} changes seen by a watcher at each node",
+            self.seconds
+        )];
+        if !self.faults.is_empty() {
+            lines.push(format!("\n{}\n", self.table()));
+        }
+        for Judgement { check, verdict, why, seconds } in &self.checks {
+            lines.push(format!("{check}: {verdict} ({seconds:.2} s) {why}"));
+        }
+        lines.extend(self.findings.iter().map(|finding| format!("finding: {finding}")));
+        lines.push(format!("verdict: {}\n", if self.is_good() { "good" } else { "BAD" }));
+        lines.join("\n")
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header([
+            "fault",
+            "count",
+            "writes resume: median",
+            "worst",
+            "all nodes serve: median",
+            "worst",
+        ]);
+        for row in &self.faults {
+            let (resumed, whole) = (spread(&row.resumed_ms), spread(&row.whole_ms));
+            table.add_row([
+                row.kind.to_owned(),
+                row.count.to_string(),
+                resumed.0,
+                resumed.1,
+                whole.0,
+                whole.1,
+            ]);
+        }
+        table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+        table
+    }
+}
+
+/// Median and worst, as text.
+fn spread(times_ms: &[u64]) -> (String, String) {
+    let mut sorted = times_ms.to_vec();
+    sorted.sort_unstable();
+    let seconds =
+        |ms: Option<&u64>| ms.map_or_else(|| "–".to_owned(), |ms| format!("{:.2} s", *ms as f64 / 1e3));
+    (seconds(sorted.get(sorted.len() / 2)), seconds(sorted.last()))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_has_one_row_and_the_worst_time_shows() {
+        let mut report = Report::default();
+        for ms in [30, 10, 9_000] {
+            report.count("kill");
+            report.recovered("kill", Duration::from_millis(ms), Duration::from_millis(2 * ms));
+        }
+        assert_eq!(report.faults.len(), 1);
+        let text = report.text();
+        assert!(text.contains("0.03 s") && text.contains("9.00 s") && text.contains("18.00 s"), "{text}");
+    }
+
+    #[test]
+    fn a_finding_alone_makes_it_bad() {
+        let mut report = Report::default();
+        assert!(report.is_good());
+        report.findings.push("n2 ended".to_owned());
+        assert!(!report.is_good());
+        assert!(report.text().contains("finding: n2 ended\nverdict: BAD"));
+    }
+}
