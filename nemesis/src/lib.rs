@@ -10,8 +10,10 @@
 //! about and healed; `arena` owns everything that has to be cleaned up; `judge` is where checkers are plugged in.
 
 pub mod arena;
+pub mod disk;
 pub mod faults;
 pub mod judge;
 pub mod plan;
+pub mod relay;
 pub mod report;
 pub mod run;

@@ -17,7 +17,7 @@ use e2e::load::{Load, LoadOptions, Recorded};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Runtime;
 
-use crate::arena::{Arena, Building};
+use crate::arena::{Arena, Building, Needs};
 use crate::judge;
 use crate::plan::{Fault, Plan};
 use crate::report::{Operations, Report};
@@ -76,7 +76,14 @@ pub fn run(options: &Options, plan: &Plan) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let stop = stop_on_signals(&runtime)?;
     std::fs::write(options.directory.join("plan.txt"), plan.to_string())?;
-    let building = Building { althing: &options.althing, nodes: plan.nodes, directory: &options.directory };
+    let building = Building {
+        althing: &options.althing,
+        nodes: plan.nodes,
+        directory: &options.directory,
+        needs: Needs::of(plan.faults.iter().map(|fault| fault.kind))?,
+        runtime: runtime.handle(),
+        seed: plan.seed,
+    };
     let arena = Arena::build(&building)?;
     let load = runtime.block_on(Load::start(arena.endpoints(), options.load.clone()))?;
     let mut run = Run {
@@ -105,14 +112,17 @@ pub fn run(options: &Options, plan: &Plan) -> anyhow::Result<Report> {
 
 impl<'a> Run<'a> {
     fn carry_out(&mut self) -> anyhow::Result<()> {
+        // What took longer than planned, recovery above all, makes everything after it later.
+        let mut late = Duration::ZERO;
         for (at, step) in steps(self.plan) {
-            if !self.wait_until(at) {
+            if !self.wait_until(at + late) {
                 break;
             }
             match step {
                 Step::Begin(fault) => self.begin(fault)?,
                 Step::End(fault) => self.end(fault)?,
             }
+            late = late.max(self.started.elapsed().saturating_sub(at));
         }
         self.wait_until(self.plan.length);
         self.heal_all()?;

@@ -10,14 +10,23 @@ use std::process::ExitStatus;
 use anyhow::{Context, ensure};
 use rustix::fs::FlockOperation;
 use rustix::process::Signal;
+use tokio::runtime::Handle;
 
+mod disks;
 mod needs;
 mod net;
 mod process;
+mod tracer;
+
+pub use disks::{Disk, DiskKind, SmallDisk};
+pub use needs::Needs;
+pub use net::{Cut, address, face};
+pub use process::{Clock, Process};
 
 use net::Net;
-pub use net::{Cut, address};
-use process::Process;
+use tracer::Tracer;
+
+use crate::relay::{Addresses, Relay, Tamper};
 
 /// Sizes of clusters that a run can have.
 pub const NODES_MAX: usize = 7;
@@ -28,6 +37,11 @@ const LOCK: &str = "/run/althing-nemesis.lock";
 pub struct Arena {
     /// The nodes, by their place in the ring.
     pub nodes: Vec<Process>,
+    /// What their data directories are on.
+    pub disks: Vec<Disk>,
+    /// strace, where it is attached.
+    tracers: Vec<Option<Tracer>>,
+    relay: Option<Relay>,
     net: Net,
     /// Held while the arena exists; dropped last.
     _lock: File,
@@ -41,6 +55,12 @@ pub struct Building<'a> {
     pub nodes: usize,
     /// Where data and logs go.
     pub directory: &'a Path,
+    /// What it must be able to do.
+    pub needs: Needs,
+    /// What the relay runs on.
+    pub runtime: &'a Handle,
+    /// Seed of what the relay and the disks throw dice for.
+    pub seed: u64,
 }
 
 impl Arena {
@@ -56,11 +76,27 @@ impl Arena {
         let lock = File::create(LOCK).with_context(|| format!("cannot open {LOCK}"))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .with_context(|| format!("another run goes on, and holds {LOCK}"))?;
-        needs::install()?;
+        building.needs.install()?;
         net::sweep();
-        let net = Net::build(building.nodes, false)?;
-        let nodes = (0..building.nodes).map(|node| Process::new(node, building)).collect();
-        let mut arena = Arena { nodes, net, _lock: lock };
+        disks::sweep();
+        let Building { nodes: count, directory, needs, seed, .. } = *building;
+        let net = Net::build(count, needs.relay)?;
+        let relay = match needs.relay {
+            true => Some(Relay::start(building.runtime, count, ADDRESSES, seed)?),
+            false => None,
+        };
+        let mut arena = Arena {
+            nodes: Vec::new(),
+            disks: Vec::new(),
+            tracers: (0..count).map(|_| None).collect(),
+            relay,
+            net,
+            _lock: lock,
+        };
+        for node in 0..count {
+            arena.disks.push(Disk::prepare(needs.disks, node, directory, seed)?);
+            arena.nodes.push(Process::new(node, building, arena.disks[node].data())?);
+        }
         for node in 0..building.nodes {
             arena.revive(node)?;
         }
@@ -116,6 +152,34 @@ impl Arena {
         self.net.cut(cuts)
     }
 
+    /// Tampers with what these nodes send to peers and are sent by them, and with nothing else.
+    ///
+    /// # Errors
+    /// The arena was built without a relay.
+    pub fn tamper(&self, victims: &[usize], tamper: Tamper) -> anyhow::Result<()> {
+        let relay = self.relay.as_ref().context("the arena was built without a relay")?;
+        relay.tamper(victims, tamper);
+        Ok(())
+    }
+
+    /// Injects into system calls of these nodes, as strace's `--inject` spells it, from now on.
+    ///
+    /// # Errors
+    /// strace cannot be started.
+    pub fn trace(&mut self, victims: &[usize], inject: &str) -> anyhow::Result<()> {
+        for &node in victims {
+            if let Some(pid) = self.nodes[node].pid() {
+                self.tracers[node] = Some(Tracer::attach(pid, inject)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Injects nothing into these nodes any more.
+    pub fn untrace(&mut self, victims: &[usize]) {
+        victims.iter().for_each(|&node| self.tracers[node] = None);
+    }
+
     /// Where clients reach the nodes.
     pub fn endpoints(&self) -> Vec<String> {
         (0..self.nodes.len())
@@ -124,12 +188,17 @@ impl Arena {
     }
 }
 
+const ADDRESSES: Addresses = Addresses { node: address, face, port: process::PEER_PORT };
+
 impl Drop for Arena {
     fn drop(&mut self) {
+        self.tracers.clear();
         for node in &mut self.nodes {
             // It may have ended already.
             drop(node.end(Signal::KILL));
         }
+        self.disks.clear();
+        disks::sweep();
     }
 }
 

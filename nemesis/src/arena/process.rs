@@ -10,11 +10,13 @@ use anyhow::{Context, bail};
 use e2e::cluster::http_get;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Building;
 use super::net::{address, host_name, namespace};
+use super::{Building, needs};
 
 pub(super) const CLIENT_PORT: u16 = 2379;
 pub(super) const PEER_PORT: u16 = 2380;
+
+const RIGHT: Clock = Clock::Offset { seconds: 0 };
 
 /// How long a node may take to start serving while nothing is wrong with the others.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -37,15 +39,33 @@ pub struct Process {
     namespace: String,
     address: SocketAddr,
     flags: Vec<String>,
+    /// The file that libfaketime reads its clock from, if clocks can be set.
+    clock_file: Option<PathBuf>,
+    clock: Clock,
     child: Option<Child>,
 }
 
+/// What a node's clocks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The wall clock is wrong by so much.
+    Offset {
+        /// Ahead, or if negative behind.
+        seconds: i64,
+    },
+    /// All clocks run at another rate; takes effect when the process starts.
+    Rate {
+        /// Of the true rate.
+        percent: u64,
+    },
+}
+
 impl Process {
-    pub(super) fn new(node: usize, building: &Building<'_>) -> Process {
+    pub(super) fn new(node: usize, building: &Building<'_>, data: PathBuf) -> anyhow::Result<Process> {
         let name = format!("n{}", node + 1);
-        let data = building.directory.join("data").join(&name);
         let log = building.directory.join(format!("{name}.log"));
-        Process {
+        let clock_file = building.needs.clocks.then(|| building.directory.join(format!("{name}.clock")));
+        let process = Process {
             flags: flags(node, building.nodes, &data),
             name,
             log,
@@ -53,8 +73,12 @@ impl Process {
             althing: building.althing.to_owned(),
             namespace: namespace(node),
             address: SocketAddr::from((address(node), CLIENT_PORT)),
+            clock_file,
+            clock: RIGHT,
             child: None,
-        }
+        };
+        process.write_clock()?;
+        Ok(process)
     }
 
     /// Its process id, while it runs.
@@ -68,7 +92,8 @@ impl Process {
         }
         let log = File::options().create(true).append(true).open(&self.log)?;
         let child = Command::new("ip")
-            .args(["netns", "exec", &self.namespace])
+            .args(["netns", "exec", &self.namespace, "env"])
+            .args(self.clock_variables())
             .arg(&self.althing)
             .args(&self.flags)
             .stdin(Stdio::null())
@@ -78,6 +103,39 @@ impl Process {
             .with_context(|| format!("cannot start {}", self.name))?;
         self.child = Some(child);
         Ok(())
+    }
+
+    /// Sets its clocks.
+    ///
+    /// # Errors
+    /// They cannot be set.
+    pub fn set_clock(&mut self, clock: Clock) -> anyhow::Result<()> {
+        self.clock = clock;
+        self.write_clock()
+    }
+
+    fn write_clock(&self) -> anyhow::Result<()> {
+        match (&self.clock_file, self.clock) {
+            (Some(file), Clock::Offset { seconds }) => Ok(fs::write(file, format!("{seconds:+}"))?),
+            _ => Ok(()),
+        }
+    }
+
+    /// A rate is for the whole life of a process, because the monotonic clock must never jump.
+    fn clock_variables(&self) -> Vec<String> {
+        let Some(file) = &self.clock_file else { return Vec::new() };
+        let preload = format!("LD_PRELOAD={}", needs::LIBFAKETIME);
+        match self.clock {
+            Clock::Offset { .. } => vec![
+                preload,
+                format!("FAKETIME_TIMESTAMP_FILE={}", file.display()),
+                "FAKETIME_CACHE_DURATION=1".to_owned(),
+                "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+            ],
+            Clock::Rate { percent } => {
+                vec![preload, format!("FAKETIME=+0 x{}.{:02}", percent / 100, percent % 100)]
+            }
+        }
     }
 
     pub(super) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
@@ -90,6 +148,8 @@ impl Process {
 
     pub(super) fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
         self.signal(signal)?;
+        // It may be standing still.
+        self.signal(Signal::CONT)?;
         let Some(mut child) = self.child.take() else { return Ok(()) };
         let deadline = Instant::now() + END_LIMIT;
         while child.try_wait()?.is_none() {

@@ -4,14 +4,29 @@
 
 use anyhow::ensure;
 
-use crate::arena::Arena;
+use crate::arena::{Arena, DiskKind};
 use crate::plan::Count;
 
+mod clock;
+mod directory;
+mod filesystem;
 mod network;
+mod power;
 mod process;
+mod relayed;
+mod syscalls;
 
 /// All families.
-const FAMILIES: &[&[Kind]] = &[process::KINDS, network::KINDS];
+const FAMILIES: &[&[Kind]] = &[
+    process::KINDS,
+    network::KINDS,
+    relayed::KINDS,
+    syscalls::KINDS,
+    power::KINDS,
+    filesystem::KINDS,
+    clock::KINDS,
+    directory::KINDS,
+];
 
 /// One kind of fault.
 #[derive(Debug)]
@@ -83,6 +98,12 @@ impl Lane {
 pub enum Need {
     /// Only what is always there.
     Nothing,
+    /// The relay, on every connection between peers.
+    Relay,
+    /// Clocks that can be set, by libfaketime.
+    Clocks,
+    /// Disks of this kind under every node.
+    Disks(DiskKind),
 }
 
 /// A kind like most others, to be completed: `Kind { name, what, inject, ..USUAL }`.
