@@ -168,10 +168,22 @@ impl SmallDisk {
     }
 }
 
+/// Makes the place where disks are mounted. What is unmounted there has to vanish from the mount namespaces of
+/// nodes too, or it stays in use for as long as they run.
+///
+/// # Errors
+/// It cannot be mounted.
+pub(super) fn prepare_mounts() -> anyhow::Result<()> {
+    fs::create_dir_all(MOUNTS).with_context(|| format!("cannot create {MOUNTS}"))?;
+    run(Command::new("mount").args(["--bind", MOUNTS, MOUNTS]))?;
+    run(Command::new("mount").args(["--make-shared", MOUNTS])).map(drop)
+}
+
 /// Unmounts every disk of ours, of this run or of one that crashed.
 pub(super) fn sweep() {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-    for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+    // What lies inside another was mounted after it.
+    for mount in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
         if Path::new(mount).starts_with(MOUNTS) {
             // Lazily: whoever still uses it is about to end.
             quiet("umount", &["-l", mount]);

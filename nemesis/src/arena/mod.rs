@@ -79,6 +79,7 @@ impl Arena {
         building.needs.install()?;
         net::sweep();
         disks::sweep();
+        disks::prepare_mounts()?;
         let Building { nodes: count, directory, needs, seed, .. } = *building;
         let net = Net::build(count, needs.relay)?;
         let relay = match needs.relay {

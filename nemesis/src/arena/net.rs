@@ -56,6 +56,10 @@ pub(super) fn namespace(node: usize) -> String {
     format!("nemesis-n{}", node + 1)
 }
 
+fn link_name(node: usize) -> String {
+    format!("nemesis-v{}", node + 1)
+}
+
 impl Net {
     /// Builds the network for `nodes` nodes, who reach each other directly or through the relay.
     pub(super) fn build(nodes: usize, relayed: bool) -> anyhow::Result<Net> {
@@ -70,7 +74,7 @@ impl Net {
     }
 
     fn add_node(&self, node: usize, relayed: bool) -> anyhow::Result<()> {
-        let (name, link) = (namespace(node), format!("nemesis-v{}", node + 1));
+        let (name, link) = (namespace(node), link_name(node));
         ip(&["netns", "add", &name])?;
         ip(&["link", "add", &link, "type", "veth", "peer", "name", "eth0", "netns", &name])?;
         ip(&["link", "set", &link, "master", BRIDGE, "up"])?;
@@ -137,6 +141,8 @@ pub(super) fn sweep() {
         for pid in quiet("ip", &["netns", "pids", &name]).split_whitespace() {
             quiet("kill", &["-9", pid]);
         }
+        // A namespace goes away in the background, and its link with it: this one goes at once.
+        quiet("ip", &["link", "del", &link_name(node)]);
         quiet("ip", &["netns", "del", &name]);
         // It may never have been there.
         drop(fs::remove_dir_all(hosts_directory(node)));

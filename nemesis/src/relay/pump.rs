@@ -29,8 +29,6 @@ const OVERTAKE_TIMEOUT: Duration = Duration::from_millis(50);
 struct Due {
     at: Instant,
     bytes: Vec<u8>,
-    /// Pause after every byte.
-    trickle: Option<Duration>,
     /// The connection is reset after this.
     last: bool,
 }
@@ -49,7 +47,7 @@ pub(super) async fn run(
     let (from_dialer, mut to_dialer) = dialer.into_split();
     let (mut from_upstream, to_upstream) = upstream.into_split();
     let (queue, due) = mpsc::channel(QUEUE_FRAMES);
-    let half_open = weather.clone();
+    let (half_open, trickle) = (weather.clone(), weather.clone());
     let backward = async move {
         let copied = tokio::io::copy(&mut from_upstream, &mut to_dialer).await;
         while half_open.now() == Tamper::HalfOpen {
@@ -59,7 +57,7 @@ pub(super) async fn run(
     };
     tokio::select! {
         ended = read(from_dialer, queue, weather, rng) => ended,
-        ended = write(to_upstream, due) => ended,
+        ended = write(to_upstream, due, trickle) => ended,
         ended = backward => ended,
     }
 }
@@ -123,18 +121,20 @@ async fn read(
 }
 
 /// Writes frames when they are due.
-async fn write(mut upstream: OwnedWriteHalf, mut queue: mpsc::Receiver<Due>) -> io::Result<()> {
+async fn write(
+    mut upstream: OwnedWriteHalf,
+    mut queue: mpsc::Receiver<Due>,
+    weather: Arc<Weather>,
+) -> io::Result<()> {
     while let Some(due) = queue.recv().await {
         tokio::time::sleep_until(due.at).await;
-        match due.trickle {
-            None => upstream.write_all(&due.bytes).await?,
-            Some(pause) => {
-                for byte in &due.bytes {
-                    upstream.write_all(&[*byte]).await?;
-                    tokio::time::sleep(pause).await;
-                }
-            }
+        let mut rest = &due.bytes[..];
+        while let (Tamper::Trickle(pause), Some((byte, after))) = (weather.now(), rest.split_first()) {
+            upstream.write_all(&[*byte]).await?;
+            tokio::time::sleep(pause).await;
+            rest = after;
         }
+        upstream.write_all(rest).await?;
         if due.last {
             socket2::SockRef::from(upstream.as_ref()).set_linger(Some(Duration::ZERO))?;
             return Ok(());
@@ -170,7 +170,7 @@ async fn send(queue: &mpsc::Sender<Due>, due: Due) -> io::Result<()> {
 
 impl Due {
     fn now(bytes: Vec<u8>) -> Due {
-        Due { at: Instant::now(), bytes, trickle: None, last: false }
+        Due { at: Instant::now(), bytes, last: false }
     }
 
     fn under(tamper: Tamper, bytes: Vec<u8>, rng: &mut Rng) -> Due {
@@ -180,7 +180,6 @@ impl Due {
                 let jitter = Duration::from_micros(rng.below(delay.as_micros() as u64));
                 Due { at: due.at + delay + jitter, ..due }
             }
-            Tamper::Trickle(pause) => Due { trickle: Some(pause), ..due },
             _ => due,
         }
     }
