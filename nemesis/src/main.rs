@@ -25,7 +25,7 @@ struct Flags {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=arena::NODES_MAX as i64))]
     nodes: u8,
-    /// Kinds of faults, separated by commas; `none` for none [default: all]
+    /// Kinds of faults, separated by commas; `none` for none [default: all that a cluster must survive]
     #[arg(long)]
     faults: Option<String>,
     /// Seed of the plan and of the clients' choices
@@ -100,7 +100,7 @@ fn draw(flags: &Flags) -> anyhow::Result<Plan> {
         Some("none") => Vec::new(),
         Some(names) => faults::named(names)?,
         None if flags.ops.is_some() => Vec::new(),
-        None => faults::all().filter(|kind| kind.mixes).collect(),
+        None => faults::usual(flags.mixed).collect(),
     };
     let length = match flags.ops {
         Some(_) => OPERATIONS_LIMIT,

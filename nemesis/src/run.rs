@@ -13,11 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use e2e::cluster::http_get;
 use e2e::load::{Load, LoadOptions, Recorded};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Runtime;
 
-use crate::arena::{Arena, Building, Needs};
+use crate::arena::{Arena, Building, CLIENT_PORT, Needs, address};
 use crate::judge;
 use crate::plan::{Fault, Plan};
 use crate::report::{Operations, Report};
@@ -98,7 +99,10 @@ pub fn run(options: &Options, plan: &Plan) -> anyhow::Result<Report> {
         active: Vec::new(),
         report: Report::new(plan),
     };
-    run.carry_out()?;
+    if let Err(error) = run.carry_out() {
+        run.find(format!("{error:#}"));
+    }
+    run.report.seconds = run.started.elapsed().as_secs_f64();
     let recorded = run.finish();
     let Run { mut report, arena, .. } = run;
     drop(arena);
@@ -129,7 +133,6 @@ impl<'a> Run<'a> {
         if self.plan.mixed && !self.failed() {
             self.recover("mixture");
         }
-        self.report.seconds = self.started.elapsed().as_secs_f64();
         Ok(())
     }
 
@@ -174,21 +177,26 @@ impl<'a> Run<'a> {
     fn recover(&mut self, after: &'static str) {
         let healed = Instant::now();
         let resumed = self.load.next_acknowledged_write(RECOVERY_LIMIT).map(|()| healed.elapsed());
-        let probes: Vec<bool> = self.runtime.block_on(async {
-            let mut answered = Vec::new();
-            for node in 0..self.plan.nodes {
-                let left = RECOVERY_LIMIT.saturating_sub(healed.elapsed());
-                answered.push(self.load.write_through(node, left).await.is_some());
-            }
-            answered
-        });
-        let silent: Vec<usize> = (0..probes.len()).filter(|node| !probes[*node]).collect();
+        let left = RECOVERY_LIMIT.saturating_sub(healed.elapsed());
+        let silent = self.runtime.block_on(self.load.silent_nodes(left));
         match resumed {
-            Some(resumed) if silent.is_empty() => self.report.recovered(after, resumed, healed.elapsed()),
+            Some(resumed) if silent.is_empty() => {
+                return self.report.recovered(after, resumed, healed.elapsed());
+            }
             Some(_) => {
                 self.find(format!("{} did not serve within {RECOVERY_LIMIT:?} of {after}", names(&silent)))
             }
             None => self.find(format!("no write was acknowledged within {RECOVERY_LIMIT:?} of {after}")),
+        }
+        self.keep_metrics();
+    }
+
+    /// What the nodes say of themselves while they do not recover, beside their logs.
+    fn keep_metrics(&self) {
+        for (node, process) in self.arena.nodes.iter().enumerate() {
+            let metrics = http_get((address(node), CLIENT_PORT), "/metrics");
+            // A node that does not answer that either has nothing to say.
+            std::fs::write(process.log.with_extension("metrics"), metrics.unwrap_or_default()).ok();
         }
     }
 

@@ -137,19 +137,18 @@ impl Load {
         None
     }
 
-    /// Writes through `node` until that is acknowledged.
-    pub async fn write_through(&self, node: usize, limit: Duration) -> Option<()> {
-        let deadline = Instant::now() + limit;
-        while Instant::now() < deadline {
-            let call = Call::put(key(node as u64 % self.shared.options.keys), self.shared.new_value());
-            let mut kv = KvClient::new(self.shared.channel(node as u64).ok()?);
-            let outcome = self.shared.ask(PROBE + node as u64, &mut kv, call).await;
-            if matches!(outcome, Outcome::Answered { .. }) {
-                return Some(());
+    /// The nodes through which no write is acknowledged within `limit`.
+    pub async fn silent_nodes(&self, limit: Duration) -> Vec<usize> {
+        let nodes = 0..self.shared.endpoints.len();
+        let probes: Vec<_> =
+            nodes.map(|node| tokio::spawn(probe(self.shared.clone(), node as u64, limit))).collect();
+        let mut silent = Vec::new();
+        for (node, answered) in probes.into_iter().enumerate() {
+            if !answered.await.unwrap_or(false) {
+                silent.push(node);
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        None
+        silent
     }
 
     /// Operations invoked so far.
@@ -246,6 +245,21 @@ async fn client(shared: Arc<Shared>, index: u64, writes: bool, mut rng: Rng) {
         }
         tokio::time::sleep(shared.options.think_time).await;
     }
+}
+
+/// Writes through one node until that is acknowledged. Returns whether it is, in time.
+async fn probe(shared: Arc<Shared>, node: u64, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        let Ok(channel) = shared.channel(node) else { return false };
+        let call = Call::put(key(node % shared.options.keys), shared.new_value());
+        let outcome = shared.ask(PROBE + node, &mut KvClient::new(channel), call).await;
+        if matches!(outcome, Outcome::Answered { .. }) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    false
 }
 
 fn write_call(shared: &Shared, rng: &mut Rng) -> Call {

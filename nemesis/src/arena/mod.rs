@@ -21,7 +21,7 @@ mod tracer;
 pub use disks::{Disk, DiskKind, SmallDisk};
 pub use needs::Needs;
 pub use net::{Cut, address, face};
-pub use process::{Clock, Process};
+pub use process::{CLIENT_PORT, Clock, Process};
 
 use net::Net;
 use tracer::Tracer;
@@ -183,9 +183,7 @@ impl Arena {
 
     /// Where clients reach the nodes.
     pub fn endpoints(&self) -> Vec<String> {
-        (0..self.nodes.len())
-            .map(|node| format!("http://{}:{}", address(node), process::CLIENT_PORT))
-            .collect()
+        (0..self.nodes.len()).map(|node| format!("http://{}:{}", address(node), CLIENT_PORT)).collect()
     }
 }
 

@@ -13,7 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::net::{address, host_name, namespace};
 use super::{Building, needs};
 
-pub(super) const CLIENT_PORT: u16 = 2379;
+/// Where clients reach every node.
+pub const CLIENT_PORT: u16 = 2379;
 pub(super) const PEER_PORT: u16 = 2380;
 
 const RIGHT: Clock = Clock::Offset { seconds: 0 };

@@ -10,7 +10,7 @@ use e2e::tools::run;
 use rustix::process::Signal;
 use types::Rng;
 
-use super::{Amount, Kind, Lane, USUAL};
+use super::{Amount, Kind, Lane, USUAL, Usual};
 use crate::arena::Arena;
 
 pub(super) const KINDS: &[Kind] = &[
@@ -25,14 +25,14 @@ pub(super) const KINDS: &[Kind] = &[
         name: "wipe",
         what: "kill -9, and the data directory is empty when the node starts again",
         // A node that votes without its memory can lose what was acknowledged: a run of its own shows it.
-        mixes: false,
+        usual: Usual::Never,
         inject: wipe,
         ..DIRECTORY
     },
     Kind {
         name: "old-backup",
         what: "a copy of the data directory takes its place when the fault ends",
-        mixes: false,
+        usual: Usual::Never,
         hold_ms: (4_000, 10_000),
         inject: back_up,
         heal: restore,

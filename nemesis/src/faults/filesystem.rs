@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::{Act, Kind, Lane, Need, USUAL};
+use super::{Act, Kind, Lane, Need, USUAL, Usual};
 use crate::arena::{Arena, DiskKind};
 
 pub(super) const KINDS: &[Kind] = &[
@@ -26,7 +26,7 @@ const fn kind(name: &'static str, what: &'static str, disk: DiskKind, inject: Ac
         hold_ms: (3_000, 8_000),
         ends_process: true,
         // A node has one disk, and the mixture's is the FUSE file system.
-        mixes: false,
+        usual: Usual::Never,
         inject,
         heal,
         ..USUAL

@@ -51,8 +51,8 @@ pub struct Kind {
     pub damages: bool,
     /// Whether the server may end its process over it.
     pub ends_process: bool,
-    /// Whether a cluster must survive it beside all others.
-    pub mixes: bool,
+    /// When it is brought about without having been asked for.
+    pub usual: Usual,
     /// Brings it about.
     pub inject: Act,
     /// Ends it, as far as starting processes that do not run does not.
@@ -93,6 +93,17 @@ impl Lane {
     pub const ALL: [Lane; 5] = [Lane::Process, Lane::Network, Lane::Relay, Lane::Disk, Lane::Clock];
 }
 
+/// When a kind is brought about without being named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usual {
+    /// Always: a cluster must survive it beside all others.
+    Always,
+    /// While nothing else is wrong: it is made of steps that wait for the cluster.
+    Alone,
+    /// Never.
+    Never,
+}
+
 /// What has to be there from the start for a kind to be brought about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -118,7 +129,7 @@ const USUAL: Kind = Kind {
     need: Need::Nothing,
     damages: false,
     ends_process: false,
-    mixes: true,
+    usual: Usual::Always,
     inject: nothing,
     heal: nothing,
 };
@@ -130,6 +141,11 @@ fn nothing(_: &mut Arena, _: &[usize], _: u64) -> anyhow::Result<()> {
 /// Every kind, family by family.
 pub fn all() -> impl Iterator<Item = &'static Kind> {
     FAMILIES.iter().flat_map(|family| family.iter())
+}
+
+/// The kinds of a run that names none.
+pub fn usual(mixed: bool) -> impl Iterator<Item = &'static Kind> {
+    all().filter(move |kind| kind.usual == Usual::Always || (kind.usual == Usual::Alone && !mixed))
 }
 
 /// The kinds that `--faults` names, separated by commas.

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::{Kind, USUAL};
+use super::{Kind, USUAL, Usual};
 use crate::arena::Arena;
 use crate::plan::Count;
 
@@ -37,6 +37,7 @@ pub(super) const KINDS: &[Kind] = &[
         what: "one node after the other gets SIGTERM and is started again once the one before serves",
         counts: &[Count::All],
         hold_ms: (0, 0),
+        usual: Usual::Alone,
         inject: rolling_restart,
         ..USUAL
     },
