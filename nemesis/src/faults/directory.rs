@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
 use e2e::tools::run;
@@ -30,6 +31,16 @@ pub(super) const KINDS: &[Kind] = &[
         ..DIRECTORY
     },
     Kind {
+        name: "amnesia",
+        what: "wipe, while the only others that run have missed what was acknowledged: what it forgot is gone",
+        usual: Usual::Never,
+        nodes_min: 3,
+        hold_ms: (5_000, 8_000),
+        inject: forget,
+        heal: revive_all,
+        ..DIRECTORY
+    },
+    Kind {
         name: "old-backup",
         what: "a copy of the data directory takes its place when the fault ends",
         usual: Usual::Never,
@@ -43,6 +54,9 @@ pub(super) const KINDS: &[Kind] = &[
 const DIRECTORY: Kind = Kind { lane: Lane::Disk, damages: true, hold_ms: (0, 2_000), ..USUAL };
 
 const SECTOR: usize = 512;
+
+/// Long enough for an election and writes.
+const ACKNOWLEDGE: Duration = Duration::from_secs(4);
 
 fn flip_bits_of_log(arena: &mut Arena, victims: &[usize], bits: u64) -> anyhow::Result<()> {
     for &node in victims {
@@ -82,6 +96,23 @@ fn wipe(arena: &mut Arena, victims: &[usize], _: u64) -> anyhow::Result<()> {
         arena.end(node, Signal::KILL)?;
         empty(&arena.nodes[node].data)
     })
+}
+
+/// Writes are acknowledged by the victim and by nodes that are down afterwards. A quorum of the rest can know of
+/// them only through the victim.
+fn forget(arena: &mut Arena, victims: &[usize], _: u64) -> anyhow::Result<()> {
+    let (nodes, victim) = (arena.nodes.len(), victims[0]);
+    let others: Vec<usize> = (1..nodes).map(|step| (victim + step) % nodes).collect();
+    let (behind, ahead) = others.split_at(nodes / 2);
+    behind.iter().try_for_each(|&node| arena.end(node, Signal::KILL))?;
+    std::thread::sleep(ACKNOWLEDGE);
+    ahead.iter().try_for_each(|&node| arena.end(node, Signal::KILL))?;
+    wipe(arena, victims, 0)?;
+    behind.iter().chain(victims).try_for_each(|&node| arena.revive(node))
+}
+
+fn revive_all(arena: &mut Arena, _: &[usize], _: u64) -> anyhow::Result<()> {
+    (0..arena.nodes.len()).try_for_each(|node| arena.revive(node))
 }
 
 fn back_up(arena: &mut Arena, victims: &[usize], _: u64) -> anyhow::Result<()> {
