@@ -9,7 +9,10 @@ use e2e::tools::run;
 use super::DiskKind;
 use crate::faults::{Kind, Need};
 
+#[cfg(not(target_arch = "aarch64"))]
 pub(super) const LIBFAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+#[cfg(target_arch = "aarch64")]
+pub(super) const LIBFAKETIME: &str = "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// What an arena must be able to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

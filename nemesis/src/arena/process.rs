@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -100,6 +101,8 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
+            // Ctrl-C in a terminal is for the run alone, which has to end in order.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", self.name))?;
         self.child = Some(child);

@@ -1,5 +1,6 @@
 //! System calls of a running node are failed, delayed or made its last, by strace.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
@@ -21,6 +22,7 @@ impl Tracer {
             .arg(format!("--attach={pid}"))
             .stdin(Stdio::null())
             .stderr(Stdio::null())
+            .process_group(0)
             .spawn()
             .context("cannot start strace")?;
         Ok(Tracer { child })
