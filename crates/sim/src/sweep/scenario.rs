@@ -104,9 +104,9 @@ impl Scenario {
             Scenario::Repair => (setup.tuning.cache_bytes, setup.pace.segment_bytes) = (0, 8 << 10),
             Scenario::IdleRestart => setup.workload.think = Duration::from_millis(150),
             Scenario::Burst => {
-                setup.workload.clients = 12;
+                setup.workload.clients = 8;
                 setup.workload.think = Duration::from_millis(4);
-                setup.storm = Duration::from_millis(400);
+                setup.storm = Duration::from_millis(200);
                 (setup.tuning.checkpoint_entries, setup.tuning.keep_entries) = (15, 0);
                 setup.pace.segment_bytes = 4 << 10;
             }
