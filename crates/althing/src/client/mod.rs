@@ -84,6 +84,9 @@ pub(crate) fn authority(endpoint: &str) -> Result<String, Failure> {
         return Err(wrong("needs TLS, which is not offered yet"));
     }
     let rest = endpoint.strip_prefix("http://").unwrap_or(endpoint).trim_end_matches('/');
+    if rest.contains('/') {
+        return Err(wrong("has a path"));
+    }
     match rest.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(rest.to_owned()),
         _ => Err(wrong("is not HOST:PORT")),
@@ -99,6 +102,7 @@ mod tests {
         assert_eq!(authority("http://a:1/").unwrap(), "a:1");
         assert_eq!(authority("[::1]:2379").unwrap(), "[::1]:2379");
         assert!(authority("a").unwrap_err().to_string().contains("is not HOST:PORT"));
+        assert!(authority("http://http://a:1").unwrap_err().to_string().contains("has a path"));
         assert!(authority("https://a:1").unwrap_err().to_string().contains("TLS"));
     }
 }
