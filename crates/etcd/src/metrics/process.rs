@@ -37,8 +37,8 @@ fn parse_status(status: &str) -> Process {
         line.split_whitespace().next()?.parse::<u64>().ok()
     };
     Process {
-        resident_bytes: kibibytes("VmRSS:").unwrap_or(0) * 1024,
-        virtual_bytes: kibibytes("VmSize:").unwrap_or(0) * 1024,
+        resident_bytes: kibibytes("VmRSS:").unwrap_or(0).saturating_mul(1024),
+        virtual_bytes: kibibytes("VmSize:").unwrap_or(0).saturating_mul(1024),
         ..Process::default()
     }
 }
