@@ -168,13 +168,13 @@ fn response_op(response: kv::ResponseOp) -> pb::ResponseOp {
     }
 }
 
-pub(crate) fn member(member: kv::Member) -> pb::Member {
+pub(crate) fn member(member: node::MemberInfo) -> pb::Member {
     pb::Member {
-        id: member.id,
+        is_learner: member.is_learner(),
+        id: member.id.0,
         name: member.name,
         peer_urls: member.peer_urls,
         client_urls: member.client_urls,
-        is_learner: false,
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use consensus::{CommittedEntry, Entry, EntryKind};
 use kv::{Content, Executed, Kv, LeaseChange, Lessor, Outcome};
-use types::{Epoch, SessionId, Slot, Time, Wire};
+use types::{Epoch, NodeId, SessionId, Slot, Time, Wire};
 
 use crate::StateEngine;
 use crate::checkpoints::Checkpoints;
@@ -28,6 +28,7 @@ use crate::inputs::{
 use crate::node::Driven;
 use crate::peers::Peers;
 use crate::shared::{AppliedEvents, Published, Shared};
+use crate::stores;
 use crate::waiters::answer_lease;
 
 /// The apply thread's state.
@@ -167,6 +168,9 @@ impl<P: Driven> ApplyThread<P> {
             tracing::error!(slot = %undecodable, "a committed entry cannot be decoded and changed nothing");
         }
         self.note_leases(&output.leases);
+        if output.members_changed {
+            self.tell_members()?;
+        }
         if !output.events.is_empty() && self.shared.events.receiver_count() > 0 {
             let events = Arc::new(AppliedEvents { revisions: output.events, slot });
             // Without receivers by now, nobody misses it.
@@ -198,6 +202,7 @@ impl<P: Driven> ApplyThread<P> {
         let installed =
             self.checkpoints.event(event, &mut self.kv).map_err(|error| self.failed(with_sources(&error)))?;
         let Some(answer) = installed else { return Ok(()) };
+        self.tell_members()?;
         let (upto, _) = self.kv.applied();
         self.shared.set_revision(self.kv.revision());
         // Without receivers, nobody missed anything.
@@ -205,6 +210,14 @@ impl<P: Driven> ApplyThread<P> {
         self.shared.metrics.checkpoints_installed.add(1);
         let report = AppliedReport { upto, bytes: 0, own: Vec::new(), skipped: true };
         self.mailboxes.core.post_all([CoreInput::Reply(answer), CoreInput::Applied(report)]);
+        Ok(())
+    }
+
+    /// Before anyone is told that the change is applied.
+    fn tell_members(&self) -> Result<(), NodeError> {
+        let (membership, published) =
+            stores::members(&self.kv).map_err(|error| self.failed(with_sources(&error)))?;
+        self.peers.apply(&membership, published.iter().map(|member| NodeId(member.id)).collect());
         Ok(())
     }
 

@@ -6,8 +6,11 @@
 //!
 //! Every member computes the same ids from the same flags, so nobody has to hand them out.
 
+use consensus::{Member, Membership, Standing};
 use sha1::{Digest, Sha1};
-use types::NodeId;
+use types::{NodeId, Wire};
+
+use crate::member::MemberContext;
 
 /// One member of the initial cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub struct InitialMember {
 pub struct Cluster {
     /// A digest of the members' ids.
     pub id: u64,
+    /// Tells this cluster from others with the same members.
+    pub token: String,
     /// Sorted by id.
     pub members: Vec<InitialMember>,
 }
@@ -83,7 +88,7 @@ impl Cluster {
             return Err(ClusterError::SameUrls { first: first.name.clone(), second: second.name.clone() });
         }
         let ids: Vec<NodeId> = members.iter().map(|member| member.id).collect();
-        Ok(Cluster { id: cluster_id(&ids), members })
+        Ok(Cluster { id: cluster_id(&ids), token: token.to_owned(), members })
     }
 
     /// Reads `--initial-cluster`: `name=url` elements between commas; a name may stand before several URLs.
@@ -103,6 +108,15 @@ impl Cluster {
             }
         }
         Cluster::new(members, token)
+    }
+
+    /// Who takes part when the cluster is founded.
+    pub(crate) fn membership(&self) -> Membership {
+        let voter = |member: &InitialMember| {
+            let context = MemberContext { peer_urls: member.peer_urls.clone() };
+            (member.id, Member::new(Standing::Voter, context.to_bytes()))
+        };
+        Membership { members: self.members.iter().map(voter).collect(), ..Membership::default() }
     }
 
     /// Returns the member called `name`.
@@ -131,6 +145,15 @@ pub fn member_id(peer_urls: &[String], token: &str) -> NodeId {
     }
     hash.update(token.as_bytes());
     NodeId(first_eight(&hash.finalize()))
+}
+
+/// Returns the id of a member that is added to a running cluster. Drawn from when it is added as well, so that a member
+/// which is removed and added again is another one.
+///
+/// # Source
+/// As `member_id`; etcd takes the second in the place of the token, in which two members may be added.
+pub fn added_member_id(peer_urls: &[String], cluster: u64, nanos_since_epoch: u128) -> NodeId {
+    member_id(peer_urls, &format!("{cluster:x}{nanos_since_epoch}"))
 }
 
 /// Returns a cluster's id: the first eight bytes of the SHA-1 of its members' ids in ascending order.
@@ -170,6 +193,14 @@ mod tests {
         assert_eq!(one, other);
         assert_eq!(one.member("a").unwrap().peer_urls, ["http://h:0", "http://h:1"]);
         assert_ne!(one.id, Cluster::parse("a=http://h:1,b=http://h:2", "other").unwrap().id);
+    }
+
+    #[test]
+    fn a_member_that_is_added_again_is_another_one() {
+        let urls = ["http://h:1".to_owned()];
+        let added = |nanos| added_member_id(&urls, 7, nanos);
+        assert_eq!(added(1), added(1));
+        assert!(added(1) != added(2) && added(1) != member_id(&urls, "t"));
     }
 
     #[test]

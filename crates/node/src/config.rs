@@ -12,8 +12,11 @@ use crate::Cluster;
 pub struct Config {
     /// This member's name in `cluster`.
     pub name: String,
-    /// The initial cluster.
+    /// The initial cluster: those who found it, or, if this member joins, some of those who are there.
     pub cluster: Cluster,
+    /// With an empty data directory this member founds no cluster, but asks the others who it is: it has been added to
+    /// theirs.
+    pub joins: bool,
     /// Where log and state are kept.
     pub storage: Storage,
     /// `host:port` addresses on which peers are awaited.
@@ -47,6 +50,25 @@ pub enum Storage {
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The member was removed from its cluster.
+    #[error(
+        "{MEMBER_REMOVED}; {path} is of no more use: remove it, add the member again, and join with an empty directory"
+    )]
+    Removed {
+        /// The data directory.
+        path: String,
+    },
+    /// It could not be learned who this member is.
+    #[error(transparent)]
+    Join(#[from] crate::JoinError),
+    /// The file that says who the data belongs to cannot be used.
+    #[error("cannot use {path}: {reason}")]
+    Identity {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The cluster's description is wrong.
     #[error(transparent)]
     Cluster(#[from] crate::ClusterError),
@@ -99,6 +121,15 @@ pub enum StartError {
         #[source]
         source: kv::OpenKvError,
     },
+    /// The state does not say who takes part.
+    #[error("cannot read who takes part from the state in {path}")]
+    Members {
+        /// The directory.
+        path: String,
+        /// Why.
+        #[source]
+        source: kv::ReadError,
+    },
     /// A record of the log is whole but not one of ours.
     #[error("the log in {path} holds a record that this program cannot read: {source}")]
     Record {
@@ -119,9 +150,15 @@ pub enum StartError {
     },
 }
 
+/// What a removed member says, in etcd's words.
+const MEMBER_REMOVED: &str = "the member has been permanently removed from the cluster";
+
 /// Why a running node ended by itself.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NodeError {
+    /// It was removed from its cluster.
+    #[error("{MEMBER_REMOVED}")]
+    Removed,
     /// The log could not be written or synced, so nothing more may be promised.
     #[error(
         "the log in {path} cannot be written: {reason}; free space there or replace the disk, then restart"
@@ -187,6 +224,7 @@ impl Config {
         Config {
             name,
             cluster,
+            joins: false,
             storage,
             listen_peers,
             client_urls: Vec::new(),
@@ -206,7 +244,7 @@ impl Config {
     pub fn check(&self) -> Result<NodeId, StartError> {
         let id = self.cluster.member(&self.name)?.id;
         for member in &self.cluster.members {
-            member.peer_urls.iter().try_for_each(|url| authority(url).map(drop))?;
+            check_peer_urls(&member.peer_urls)?;
         }
         if self.election_timeout < self.heartbeat_interval * ELECTION_PER_HEARTBEAT_MIN {
             return Err(StartError::Times {
@@ -217,17 +255,23 @@ impl Config {
         Ok(id)
     }
 
-    /// The other members, with the `host:port` of their peer URLs.
-    pub(crate) fn peers(&self) -> Vec<(NodeId, Vec<String>)> {
-        let others = self.cluster.members.iter().filter(|member| member.name != self.name);
-        let addresses =
-            |urls: &Vec<String>| urls.iter().filter_map(|url| authority(url).ok()).collect::<Vec<_>>();
-        others.map(|member| (member.id, addresses(&member.peer_urls))).collect()
+    /// Where the others reach this member, as far as its flags say.
+    pub(crate) fn peer_urls(&self) -> Vec<String> {
+        let own = self.cluster.members.iter().find(|member| member.name == self.name);
+        own.map(|member| member.peer_urls.clone()).unwrap_or_default()
     }
 }
 
+/// Checks peer URLs.
+///
+/// # Errors
+/// [`StartError::PeerUrl`] for the first that cannot be used.
+pub fn check_peer_urls(urls: &[String]) -> Result<(), StartError> {
+    urls.iter().try_for_each(|url| authority(url).map(drop))
+}
+
 /// Returns the `host:port` of `http://host:port`.
-fn authority(url: &str) -> Result<String, StartError> {
+pub(crate) fn authority(url: &str) -> Result<String, StartError> {
     let refused = |reason| StartError::PeerUrl { url: url.to_owned(), reason };
     let rest = url.strip_prefix("http://").ok_or_else(|| {
         refused(if url.starts_with("https://") {

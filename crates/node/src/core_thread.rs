@@ -15,26 +15,27 @@
 //! - T4  Every wish of a client gets exactly one answer, also when the node stops.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
-    Action, CommittedEntry, Event, GateQueue, Input, Out, Outcome, ReadLevel, Request, Role, SubmitRequest,
-    Submitter, WriteSeq,
+    Action, CommittedEntry, Errand, Event, GateQueue, Input, Membership, Out, Outcome, ReadLevel, Request,
+    Role, Standing, SubmitRequest, Submitter, WriteSeq,
 };
 use tokio::sync::oneshot;
 use types::{Now, Slot, Time};
 
-use crate::handle::{ProposeError, ReadError};
+use crate::handle::{ErrandError, ProposeError, ReadError};
 use crate::inputs::{
-    AppliedReport, ApplyInput, ClientInput, CoreInput, DiskInput, Fate, Gated, LeaseAsk, Mailboxes,
-    OwnOutcome, WriteReply,
+    AppliedReport, ApplyInput, ClientInput, CoreInput, DiskInput, ErrandReply, Fate, Gated, LeaseAsk,
+    Mailboxes, OwnOutcome, WriteReply,
 };
 use crate::leases::LeaseAnswer;
 use crate::node::Driven;
 use crate::peers::{Outbox, Peers, protocol_frame};
 use crate::shared::Shared;
-use crate::waiters::{Ended, ReadReply, ReadWaiter, Waiters, answer_lease, refuse_read};
+use crate::waiters::{Ended, ErrandWaiter, ReadReply, ReadWaiter, Waiters, answer_lease, refuse_read};
 
 /// The core thread's state.
 pub(crate) struct CoreThread<P: Driven> {
@@ -133,6 +134,7 @@ impl<P: Driven> CoreThread<P> {
 
     /// Works until the inbox is closed and empty.
     pub(crate) fn run(mut self) {
+        self.on_membership(&self.core.status().membership);
         self.settle(self.shared.clock.now());
         let mut inputs = Vec::new();
         loop {
@@ -191,6 +193,7 @@ impl<P: Driven> CoreThread<P> {
             ClientInput::Write { body, timeout, reply } => self.write(now, body, timeout, reply),
             ClientInput::Read { timeout, reply } => self.read(now, timeout, ReadReply::Client(reply)),
             ClientInput::Lease(ask) => self.lease(now, ask),
+            ClientInput::Errand { errand, timeout, reply } => self.errand(now, errand, timeout, reply),
             ClientInput::Drain { drained } => {
                 self.draining = true;
                 self.drained = Some(drained);
@@ -219,6 +222,16 @@ impl<P: Driven> CoreThread<P> {
         let deadline = now.mono + timeout;
         let ticket = self.submitter.submit(now.mono, SubmitRequest::Read(ReadLevel::ReadIndex), deadline);
         self.waiters.add_read(ticket, ReadWaiter { deadline, reply });
+    }
+
+    fn errand(&mut self, now: Now, errand: Errand, timeout: Duration, reply: ErrandReply) {
+        if self.draining {
+            reply.send(Err(ErrandError::Stopped)).ok(); // a client that went away misses nothing
+            return;
+        }
+        let deadline = now.mono + timeout;
+        let ticket = self.submitter.submit(now.mono, SubmitRequest::Once(errand), deadline);
+        self.waiters.add_errand(ticket, ErrandWaiter { deadline, reply });
     }
 
     /// Only the leader goes on to ask itself; see [`crate::leases`].
@@ -282,6 +295,7 @@ impl<P: Driven> CoreThread<P> {
         match reply {
             ReadReply::Client(reply) => drop(reply.send(Ok(()))), // a client that went away misses nothing
             ReadReply::Lease(ask) => self.apply.push(ApplyInput::Lease(ask)),
+            ReadReply::Errand(reply) => drop(reply.send(Ok(()))), // likewise
         }
     }
 
@@ -380,9 +394,17 @@ impl<P: Driven> CoreThread<P> {
 
     fn event(&mut self, event: &Event) {
         self.submitter.event(event, &mut self.outcomes);
-        if let Event::Leadership { role, .. } = event {
-            self.on_leadership(*role);
+        match event {
+            Event::Leadership { role, .. } => self.on_leadership(*role),
+            Event::MembershipChanged { membership } => self.on_membership(membership),
+            _ => {}
         }
+    }
+
+    fn on_membership(&self, membership: &Membership) {
+        let is_learner = membership.standing(self.shared.id) == Some(Standing::Learner);
+        self.shared.is_learner.store(is_learner, Ordering::Relaxed);
+        self.peers.put_in_force(membership);
     }
 
     fn on_leadership(&mut self, role: Role) {
@@ -412,7 +434,12 @@ impl<P: Driven> CoreThread<P> {
                     }
                     continue;
                 }
-                Outcome::Done { .. } => continue, // nothing here asks for errands yet
+                Outcome::Done { ticket, at } => {
+                    if let Some(reply) = self.waiters.done(ticket, at, self.applied) {
+                        self.serve_read(reply);
+                    }
+                    continue;
+                }
                 Outcome::Refused { ticket, refusal } => (ticket, Some(refusal)),
                 Outcome::Unknown { ticket } => (ticket, None),
             };

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kv::{LeaseId, Member};
+use consensus::{Change, ChangeRefusal, Errand, Refusal};
+use kv::LeaseId;
 use storage::Engine;
 use tokio::sync::{broadcast, oneshot};
 use types::{NodeId, Slot, Wire};
@@ -18,7 +19,7 @@ use crate::mailbox::Rejected;
 use crate::metrics::Metrics;
 use crate::peers::{Peers, question_frame};
 use crate::shared::{AppliedEvents, Published, Shared};
-use crate::{Cluster, StateEngine};
+use crate::{MemberInfo, StateEngine, member, stores};
 
 /// A front-end's access to a running node.
 #[derive(Clone)]
@@ -82,6 +83,20 @@ pub enum ReadError {
     Stopped,
 }
 
+/// Why a change of membership, or of who leads, did not happen or is not known to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ErrandError {
+    /// Nothing happened, and nothing will.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The time is up; it may or may not happen.
+    #[error("request timed out")]
+    Unknown,
+    /// The node is shutting down; it may or may not happen.
+    #[error("server stopped")]
+    Stopped,
+}
+
 /// What a subscriber gets next.
 #[derive(Clone, Debug)]
 pub enum Next {
@@ -118,12 +133,7 @@ impl Handle {
 
     /// The cluster's id: a digest of its initial members and token.
     pub fn cluster_id(&self) -> u64 {
-        self.shared.cluster.id
-    }
-
-    /// The initial cluster.
-    pub fn cluster(&self) -> &Cluster {
-        &self.shared.cluster
+        self.shared.cluster_id()
     }
 
     /// Replicates a command and waits until this node has applied it.
@@ -245,19 +255,63 @@ impl Handle {
         Some(answer.await.map_err(|_| ReadError::Stopped))
     }
 
-    /// The members: those of the initial cluster, with the names and client URLs that they have published.
-    pub fn members(&self) -> Vec<Member> {
-        // While the state cannot be read (a checkpoint is awaited), the initial cluster is what is known.
-        let published = self.shared.reader.members().unwrap_or_default();
-        let initial = self.shared.cluster.members.iter().map(|member| {
-            let known = published.iter().find(|known| known.id == member.id.0).cloned();
-            known.unwrap_or_else(|| Member {
-                id: member.id.0,
-                peer_urls: member.peer_urls.clone(),
-                ..Member::default()
-            })
-        });
-        initial.collect()
+    /// The members as this node has applied them, ascending by id.
+    pub fn members(&self) -> Vec<MemberInfo> {
+        let applied = self.shared.reader.membership().map(stores::membership).unwrap_or_default();
+        // Until the first leader has written down who takes part, or while a checkpoint is awaited, what is in force
+        // is all that is known.
+        let is_known = !applied.members.is_empty();
+        let membership = if is_known { applied } else { self.shared.status().membership.clone() };
+        member::infos(&membership, &self.shared.reader.members().unwrap_or_default())
+    }
+
+    /// Whether this member takes part without a vote, as its operator asked.
+    pub fn is_learner(&self) -> bool {
+        self.shared.is_learner.load(Ordering::Relaxed)
+    }
+
+    /// Changes the membership, all of `changes` in one step, and waits until this node has applied the outcome. Any
+    /// node may be asked. Waits while there is no leader, or another change is under way.
+    ///
+    /// # Errors
+    /// [`ErrandError`].
+    pub async fn reconfigure(&self, changes: &[Change], timeout: Duration) -> Result<(), ErrandError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let errand = Errand::Reconfigure(changes.to_vec());
+            match self.errand(errand, left).await {
+                // Nothing has happened, and soon it may.
+                Err(ErrandError::Refused(
+                    Refusal::NoLeader | Refusal::NotLeader | Refusal::Change(ChangeRefusal::Pending),
+                )) if left > ASK_AGAIN_AFTER => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Lets another voter lead, `None`: whoever is furthest. Only the leader can be asked.
+    ///
+    /// # Errors
+    /// [`ErrandError`].
+    pub async fn transfer_leadership(
+        &self,
+        to: Option<NodeId>,
+        timeout: Duration,
+    ) -> Result<(), ErrandError> {
+        if to == Some(self.shared.id) && self.leader() == to {
+            return Ok(());
+        }
+        self.errand(Errand::TransferLeadership(to), timeout).await
+    }
+
+    async fn errand(&self, errand: Errand, timeout: Duration) -> Result<(), ErrandError> {
+        let (reply, answer) = oneshot::channel();
+        match self.port.offer(ClientInput::Errand { errand, timeout, reply }) {
+            Ok(()) => answer.await.unwrap_or(Err(ErrandError::Stopped)),
+            Err(Rejected::Full(_)) => Err(ErrandError::Refused(Refusal::Busy)),
+            Err(Rejected::Closed(_)) => Err(ErrandError::Stopped),
+        }
     }
 
     /// The leader that this node knows.

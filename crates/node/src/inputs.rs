@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{CommittedEntry, Consensus, Event, Lane, Request, StoreOp, WriteSeq};
+use consensus::{CommittedEntry, Consensus, Errand, Event, Lane, Request, StoreOp, WriteSeq};
 use tokio::sync::oneshot;
 use types::{NodeId, SessionId, Slot};
 
-use crate::handle::{Applied, ProposeError, ReadError};
+use crate::handle::{Applied, ErrandError, ProposeError, ReadError};
 use crate::leases::LeaseQuestion;
 use crate::mailbox::{Mailbox, Rejected};
 use crate::node::Driven;
@@ -58,9 +58,14 @@ pub(crate) enum ClientInput {
     Read { timeout: Duration, reply: oneshot::Sender<Result<(), ReadError>> },
     /// A question about a lease.
     Lease(LeaseAsk),
+    /// Change the membership, or who leads.
+    Errand { errand: Errand, timeout: Duration, reply: ErrandReply },
     /// Take nothing more from clients, and confirm when the last outcome is known.
     Drain { drained: oneshot::Sender<()> },
 }
+
+/// Who waits for an errand.
+pub(crate) type ErrandReply = oneshot::Sender<Result<(), ErrandError>>;
 
 /// Who waits for a command.
 pub(crate) enum WriteReply {

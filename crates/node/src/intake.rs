@@ -1,4 +1,4 @@
-//! Where frames from peers go: messages and questions to the core, answers to whoever asked.
+//! Where frames from peers go: messages and questions to the core, answers to whoever asked, introductions to the links.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +63,7 @@ impl<P: Driven> Deliver for Intake<P> {
                 }
                 Frame::Question { id, body } => inputs.push(Self::question(from, id, body)?),
                 Frame::Answer { id, body } => self.questions.answered(id, body),
+                Frame::Introduction(urls) => self.peers.introduce(from, urls),
             }
         }
         if !inputs.is_empty() {

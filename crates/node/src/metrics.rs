@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use types::NodeId;
@@ -37,8 +38,7 @@ pub struct Metrics {
     pub scrub_damage: Counter,
     /// Checkpoints that were installed in the place of the state (`etcd_snap_db_save_total…` has no better name).
     pub checkpoints_installed: Counter,
-    /// One item a peer.
-    pub peers: BTreeMap<NodeId, PeerMetrics>,
+    peers: Mutex<BTreeMap<NodeId, Arc<PeerMetrics>>>,
 }
 
 /// Counters of one peer.
@@ -136,7 +136,28 @@ impl<const BUCKETS: usize> Histogram<BUCKETS> {
 }
 
 impl Metrics {
-    pub(crate) fn new(peers: impl IntoIterator<Item = NodeId>) -> Metrics {
+    /// Every peer there is at the moment, with its counters.
+    pub fn peers(&self) -> Vec<(NodeId, Arc<PeerMetrics>)> {
+        self.lock().iter().map(|(peer, counters)| (*peer, counters.clone())).collect()
+    }
+
+    /// The counters of a peer, which begin now if they are new.
+    pub(crate) fn peer(&self, peer: NodeId) -> Arc<PeerMetrics> {
+        self.lock().entry(peer).or_default().clone()
+    }
+
+    /// Nobody talks to this peer any more.
+    pub(crate) fn forget_peer(&self, peer: NodeId) {
+        self.lock().remove(&peer);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<PeerMetrics>>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
         Metrics {
             has_leader: AtomicBool::new(false),
             is_leader: AtomicBool::new(false),
@@ -152,7 +173,7 @@ impl Metrics {
             scrub_bytes: Counter::default(),
             scrub_damage: Counter::default(),
             checkpoints_installed: Counter::default(),
-            peers: peers.into_iter().map(|peer| (peer, PeerMetrics::default())).collect(),
+            peers: Mutex::default(),
         }
     }
 }

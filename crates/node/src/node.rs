@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use consensus::{Consensus, Lane, Out, Recovered, Submitter, SubmitterConfig};
-use storage::{Disk, Engine, Identity, Log};
+use storage::{Disk, Engine, Log};
 use tokio::sync::oneshot;
 use types::{NodeId, Now, SessionId, Wire};
 
@@ -24,9 +24,10 @@ use crate::handle::{Handle, Questions};
 use crate::inputs::{ClientInput, ClientPort, CoreInput, Mailboxes};
 use crate::intake::Intake;
 use crate::mailbox::Mailbox;
-use crate::peers::{Acceptor, Hello, Outbox, Peers};
-use crate::shared::{Clock, Shared};
-use crate::stores::{AnyLog, Stores, membership, recovered};
+use crate::member_file::MemberIdentity;
+use crate::peers::{Acceptor, Hello, LinkNews, Outbox, Peers, Purpose, Roster, introduction_frame};
+use crate::shared::{Clock, PanicGuard, Shared};
+use crate::stores::{AnyLog, Stores, members, recovered};
 
 /// A protocol that the threads of a node can drive.
 pub(crate) trait Driven: Consensus<Message: Send, Meta: Send, Record: Send> + Send + 'static {}
@@ -66,13 +67,16 @@ impl Node {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub fn start(config: &Config) -> Result<Node, StartError> {
-        let id = config.check()?;
-        let mut raft = raft::Config::new(id, config.cluster.members.iter().map(|member| member.id));
-        raft.heartbeat_interval = config.heartbeat_interval;
-        raft.election_timeout = config.election_timeout;
-        raft.checkpoint_entries = config.checkpoint_entries;
-        raft.retained_entries = config.retained_entries;
-        launch::<raft::Raft>(config, id, PROTOCOL_RAFT, |seed, disk, now, out| {
+        config.check()?;
+        launch::<raft::Raft>(config, PROTOCOL_RAFT, |identity, seed, disk, now, out| {
+            let mut raft = raft::Config::new(identity.member, []);
+            if identity.is_founder {
+                raft.membership = identity.known.clone();
+            }
+            raft.heartbeat_interval = config.heartbeat_interval;
+            raft.election_timeout = config.election_timeout;
+            raft.checkpoint_entries = config.checkpoint_entries;
+            raft.retained_entries = config.retained_entries;
             consensus::Protocol::recover(raft, seed, disk, now, out)
         })
     }
@@ -137,23 +141,24 @@ impl std::fmt::Debug for Node {
 
 fn launch<P: Driven>(
     config: &Config,
-    id: NodeId,
     protocol: u8,
-    recover: impl FnOnce(u64, Recovered<P>, Now, &mut Out<P>) -> P,
+    recover: impl FnOnce(&MemberIdentity, u64, Recovered<P>, Now, &mut Out<P>) -> P,
 ) -> Result<Node, StartError> {
     let listeners = listen(&config.listen_peers)?;
-    let stores = Stores::open(config, Identity { cluster: config.cluster.id, node: id })?;
+    let stores = Stores::open(config)?;
     stores.log_report();
-    let Stores { log, recovery, engine, kv, staged, log_path, state_path } = stores;
+    let Stores { identity, member_dir, log, recovery, engine, kv, staged, log_path, state_path } = stores;
+    let id = identity.member;
 
     let clock = Clock::start();
     let mut out = Out::default();
-    let stored = kv
-        .membership()
-        .map_err(|source| StartError::State { path: state_path.clone(), source: source.into() })?;
-    let disk = recovered::<P>(recovery, kv.applied(), membership(stored), &log_path)?;
-    let core = recover(rand::random(), disk, clock.now(), &mut out);
-    let shared = Arc::new(Shared::new(id, config.cluster.clone(), clock, engine.clone(), &kv, core.status()));
+    let unreadable = |source: kv::ReadError| StartError::Members { path: state_path.clone(), source };
+    let (membership, published) = members(&kv).map_err(unreadable)?;
+    let disk = recovered::<P>(recovery, kv.applied(), membership.clone(), &log_path)?;
+    let core = recover(&identity, rand::random(), disk, clock.now(), &mut out);
+    let roster = Roster::new(id, &identity.known);
+    let cluster = identity.cluster;
+    let shared = Arc::new(Shared::new(identity, member_dir, clock, engine.clone(), &kv, core.status()));
 
     let mailboxes = Mailboxes::<P> {
         core: Arc::new(Mailbox::new(CORE_BYTES_MAX, CORE_ITEMS_MAX)),
@@ -161,18 +166,22 @@ fn launch<P: Driven>(
         apply: Arc::new(Mailbox::new(0, 0)),
     };
     let me = Hello {
-        lane: Lane::Control,
+        purpose: Purpose::Talk(Lane::Control),
         protocol,
-        cluster: config.cluster.id,
+        cluster,
         from: id,
         to: id,
         incarnation: rand::random(),
     };
     let sockets = |source| StartError::System { what: "a descriptor", source };
-    let peers = Arc::new(Peers::new(me, config.peers(), &shared.metrics).map_err(sockets)?);
+    let introduction = introduction_frame(&config.peer_urls());
+    let news = Arc::new(News { core: mailboxes.core.clone(), shared: shared.clone() });
+    let peers = Arc::new(Peers::new(me, introduction, roster, shared.clone(), news));
+    peers.apply(&membership, published.iter().map(|member| NodeId(member.id)).collect());
     let questions = Arc::new(Questions::default());
     let intake = Intake::new(mailboxes.core.clone(), peers.clone(), questions.clone());
-    let acceptor = Arc::new(Acceptor::new(me, intake, shared.metrics.clone()).map_err(sockets)?);
+    let acceptor = Acceptor::new(me, intake, peers.clone(), shared.metrics.clone()).map_err(sockets)?;
+    let acceptor = Arc::new(acceptor);
 
     let session = SessionId(rand::random());
     let submitter = Submitter::new(session, SubmitterConfig::default());
@@ -216,10 +225,13 @@ fn launch<P: Driven>(
             let (peers, acceptor) = (peers.clone(), acceptor.clone());
             move || {
                 acceptor.stop();
-                peers.links().for_each(|(_, link)| link.stop());
+                peers.stop();
             }
         }),
-        connection_bodies(&peers, &acceptor, listeners, &mailboxes),
+        listeners.into_iter().map(|listener| {
+            let acceptor = acceptor.clone();
+            ("peer-accept", Box::new(move || acceptor.run(&listener)) as Body)
+        }),
     )?;
     threads.stage(
         Box::new({
@@ -260,7 +272,7 @@ impl Threads {
         let mut stage = Stage { close, threads: Vec::new() };
         let mut result = Ok(());
         for (name, body) in bodies {
-            let guard = PanicGuard { thread: name, shared: self.shared.clone() };
+            let guard = PanicGuard::new(name, self.shared.clone());
             let spawned = std::thread::Builder::new().name(name.into()).spawn(move || {
                 let _guard = guard;
                 body();
@@ -281,17 +293,19 @@ impl Threads {
     }
 }
 
-/// Reports a panic of the thread that holds it.
-struct PanicGuard {
-    thread: &'static str,
+/// What links tell goes to the core.
+struct News<P: Driven> {
+    core: Arc<Mailbox<CoreInput<P>>>,
     shared: Arc<Shared>,
 }
 
-impl Drop for PanicGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.shared.fail(NodeError::Panic { thread: self.thread });
-        }
+impl<P: Driven> LinkNews for News<P> {
+    fn lost(&self, peer: NodeId) {
+        self.core.post(CoreInput::Unreachable { peer });
+    }
+
+    fn removed(&self) {
+        self.shared.removed();
     }
 }
 
@@ -312,24 +326,6 @@ fn disk_body<P: Driven, D: Disk>(
     Box::new(|| thread.run())
 }
 
-fn connection_bodies<P: Driven>(
-    peers: &Peers,
-    acceptor: &Arc<Acceptor<Intake<P>>>,
-    listeners: Vec<TcpListener>,
-    mailboxes: &Mailboxes<P>,
-) -> Vec<(&'static str, Body)> {
-    let links = peers.links().map(|(peer, link)| {
-        let (link, core) = (link.clone(), mailboxes.core.clone());
-        let lost = move || core.post(CoreInput::Unreachable { peer });
-        ("peer-link", Box::new(move || link.run(lost)) as Body)
-    });
-    let accepting = listeners.into_iter().map(|listener| {
-        let acceptor = acceptor.clone();
-        ("peer-accept", Box::new(move || acceptor.run(&listener)) as Body)
-    });
-    links.chain(accepting).collect()
-}
-
 fn listen(addresses: &[String]) -> Result<Vec<TcpListener>, StartError> {
     let mut listeners = Vec::new();
     for address in addresses {
@@ -343,12 +339,12 @@ fn listen(addresses: &[String]) -> Result<Vec<TcpListener>, StartError> {
     Ok(listeners)
 }
 
+/// What this member tells about itself. Where its peers reach it is for the membership to say.
 fn publication(config: &Config, id: NodeId) -> kv::Command {
-    let own = config.cluster.members.iter().find(|member| member.id == id);
     kv::Command::PublishMember(kv::Member {
         id: id.0,
         name: config.name.clone(),
-        peer_urls: own.map(|member| member.peer_urls.clone()).unwrap_or_default(),
+        peer_urls: Vec::new(),
         client_urls: config.client_urls.clone(),
     })
 }

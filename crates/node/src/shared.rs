@@ -1,6 +1,7 @@
 //! What every thread of a node and every handle on it can see.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -8,9 +9,10 @@ use consensus::Status;
 use tokio::sync::{broadcast, watch};
 use types::{NodeId, Now, Slot, Time, WallTime};
 
+use crate::StateEngine;
 use crate::config::NodeError;
+use crate::member_file::MemberIdentity;
 use crate::metrics::Metrics;
-use crate::{Cluster, StateEngine};
 
 /// Both clocks of this run of the node.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,26 @@ impl Clock {
     }
 }
 
+/// Reports a panic of the thread that holds it.
+pub(crate) struct PanicGuard {
+    thread: &'static str,
+    shared: Arc<Shared>,
+}
+
+impl PanicGuard {
+    pub(crate) fn new(thread: &'static str, shared: Arc<Shared>) -> PanicGuard {
+        PanicGuard { thread, shared }
+    }
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.fail(NodeError::Panic { thread: self.thread });
+        }
+    }
+}
+
 /// The changes of one applied group of log entries, for watchers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedEvents {
@@ -61,12 +83,16 @@ const SUBSCRIBER_GROUPS: usize = 1024;
 /// See the module's description.
 pub(crate) struct Shared {
     pub(crate) id: NodeId,
-    pub(crate) cluster: Cluster,
+    identity: MemberIdentity,
+    /// Where the identity is kept, if it is kept.
+    member_dir: Option<PathBuf>,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) engine: StateEngine,
     pub(crate) reader: kv::Reader<StateEngine>,
     pub(crate) events: broadcast::Sender<Published>,
+    /// Whether this member is a learner in the configuration in force.
+    pub(crate) is_learner: AtomicBool,
     /// Whether this member's name has been published since the start.
     pub(crate) published: watch::Sender<bool>,
     pub(crate) leader: watch::Sender<Option<NodeId>>,
@@ -81,21 +107,23 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(
-        id: NodeId,
-        cluster: Cluster,
+        identity: MemberIdentity,
+        member_dir: Option<PathBuf>,
         clock: Clock,
         engine: StateEngine,
         kv: &kv::Kv<StateEngine>,
         status: Status,
     ) -> Shared {
-        let peers = cluster.members.iter().map(|member| member.id).filter(|member| *member != id);
         Shared {
-            id,
+            id: identity.member,
+            identity,
+            member_dir,
             clock,
-            metrics: Arc::new(Metrics::new(peers)),
+            metrics: Arc::default(),
             engine,
             reader: kv.reader(),
             events: broadcast::channel(SUBSCRIBER_GROUPS).0,
+            is_learner: AtomicBool::new(false),
             published: watch::channel(false).0,
             leader: watch::channel(None).0,
             failure: watch::channel(None).0,
@@ -103,8 +131,24 @@ impl Shared {
             last_leader: Mutex::default(),
             revision: AtomicI64::new(kv.revision()),
             on_failure: OnceLock::new(),
-            cluster,
         }
+    }
+
+    /// The cluster's id.
+    pub(crate) fn cluster_id(&self) -> u64 {
+        self.identity.cluster
+    }
+
+    /// This member was removed: it ends, and never starts again on this data.
+    pub(crate) fn removed(&self) {
+        if self.has_failed() {
+            return;
+        }
+        let identity = MemberIdentity { is_removed: true, ..self.identity.clone() };
+        if let Some(error) = self.member_dir.as_ref().and_then(|directory| identity.write(directory).err()) {
+            tracing::error!("that this member was removed cannot be written down: {error}");
+        }
+        self.fail(NodeError::Removed);
     }
 
     /// Where the core stands.

@@ -1,16 +1,17 @@
 //! What a node finds when it starts: its log and its state, on disk or fresh in memory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use consensus::{Consensus, Membership, Recovered};
 use kv::Kv;
-use storage::{Disk, Identity, Log, LogOptions, Recovery};
+use storage::{Disk, Identity, Log, LogOptions, OpenLogError, Recovery};
 use types::{Epoch, Slot, SlotState, Wire};
 
 use crate::checkpoints::Staged;
 use crate::config::{Config, StartError, Storage};
 use crate::mem_disk::MemDisk;
-use crate::{RealDisk, StateEngine};
+use crate::member_file::MemberIdentity;
+use crate::{RealDisk, StateEngine, join};
 
 /// The log of a node, wherever it is.
 pub(crate) enum AnyLog {
@@ -20,6 +21,9 @@ pub(crate) enum AnyLog {
 
 /// Everything that outlives a run of the node.
 pub(crate) struct Stores {
+    pub(crate) identity: MemberIdentity,
+    /// Where the identity is kept, if it is kept.
+    pub(crate) member_dir: Option<PathBuf>,
     pub(crate) log: AnyLog,
     pub(crate) recovery: Recovery,
     pub(crate) engine: StateEngine,
@@ -38,19 +42,34 @@ impl Stores {
     ///
     /// # Errors
     /// [`StartError`], naming the directory.
-    pub(crate) fn open(config: &Config, identity: Identity) -> Result<Stores, StartError> {
+    pub(crate) fn open(config: &Config) -> Result<Stores, StartError> {
         match &config.storage {
-            Storage::Directory(directory) => Stores::open_directory(config, directory, identity),
-            Storage::Ephemeral => Stores::open_memory(config, identity),
+            Storage::Directory(directory) => Stores::open_directory(config, directory),
+            Storage::Ephemeral => Stores::open_memory(config),
         }
     }
 
-    fn open_directory(config: &Config, directory: &Path, identity: Identity) -> Result<Stores, StartError> {
+    fn open_directory(config: &Config, directory: &Path) -> Result<Stores, StartError> {
         let member = directory.join("member");
         let (log_path, state_path) = (member.join("log"), member.join("state"));
+        let written = MemberIdentity::read(&member)?;
+        let identity = match &written {
+            Some(identity) => same_member(identity, config, &log_path)?,
+            None if config.joins && !holds_log(&log_path) => join::discover(config)?,
+            None => founder(config)?,
+        };
+        if identity.is_removed {
+            return Err(StartError::Removed { path: directory.display().to_string() });
+        }
         // The log's directory is locked first, and tells whose it is: nothing is touched that is not ours.
         let disk = RealDisk::open(&log_path)?;
-        let (log, recovery) = open_log(disk, config.log_segment_bytes, identity, &log_path)?;
+        if written.is_none() && !identity.is_founder {
+            identity.write(&member)?; // before there is a log that the flags do not explain
+        }
+        let (log, recovery) = open_log(disk, config.log_segment_bytes, &identity, &log_path)?;
+        if written.is_none() && identity.is_founder {
+            identity.write(&member)?; // after the log has turned out to be ours
+        }
         let state_text = state_path.display().to_string();
         let state_error = |source| StartError::State { path: state_text.clone(), source };
         let engine = StateEngine::open(&state_path).map_err(|error| state_error(error.into()))?;
@@ -61,6 +80,8 @@ impl Stores {
             source: std::io::Error::other(source),
         })?;
         Ok(Stores {
+            identity,
+            member_dir: Some(member),
             log: AnyLog::Real(log),
             recovery,
             engine,
@@ -71,14 +92,17 @@ impl Stores {
         })
     }
 
-    fn open_memory(config: &Config, identity: Identity) -> Result<Stores, StartError> {
+    fn open_memory(config: &Config) -> Result<Stores, StartError> {
+        let identity = if config.joins { join::discover(config)? } else { founder(config)? };
         let path = Path::new("memory");
         let segment_bytes = config.log_segment_bytes.min(MEMORY_SEGMENT_BYTES);
-        let (log, recovery) = open_log(MemDisk::default(), segment_bytes, identity, path)?;
+        let (log, recovery) = open_log(MemDisk::default(), segment_bytes, &identity, path)?;
         let engine = StateEngine::memory();
         let kv = Kv::open(engine.clone())
             .map_err(|source| StartError::State { path: path.display().to_string(), source })?;
         Ok(Stores {
+            identity,
+            member_dir: None,
             log: AnyLog::Memory(log),
             recovery,
             engine,
@@ -100,12 +124,51 @@ impl Stores {
     }
 }
 
+/// Who a member is that founds the cluster of its flags.
+fn founder(config: &Config) -> Result<MemberIdentity, StartError> {
+    Ok(MemberIdentity {
+        cluster: config.cluster.id,
+        member: config.cluster.member(&config.name)?.id,
+        token: config.cluster.token.clone(),
+        is_founder: true,
+        is_removed: false,
+        known: config.cluster.membership(),
+    })
+}
+
+/// Checks that the flags do not speak of another member or cluster. Otherwise what they say of members is of no
+/// importance any more.
+fn same_member(
+    found: &MemberIdentity,
+    config: &Config,
+    log_path: &Path,
+) -> Result<MemberIdentity, StartError> {
+    let refused = |source| StartError::Log { path: log_path.display().to_string(), source };
+    let by_flags = config.cluster.member(&config.name)?.id;
+    let is_anothers = config.cluster.members.iter().any(|member| member.id == found.member);
+    if found.token != config.cluster.token {
+        let (found, expected) = (found.cluster, config.cluster.id);
+        return Err(refused(OpenLogError::OtherCluster { found, expected }));
+    }
+    if is_anothers && by_flags != found.member {
+        return Err(refused(OpenLogError::OtherMember { found: found.member, expected: by_flags }));
+    }
+    Ok(found.clone())
+}
+
+/// Whether a member has kept its log here before.
+fn holds_log(directory: &Path) -> bool {
+    let is_segment = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("log-");
+    std::fs::read_dir(directory).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(is_segment)))
+}
+
 fn open_log<D: Disk>(
     disk: D,
     segment_bytes: u64,
-    identity: Identity,
+    identity: &MemberIdentity,
     path: &Path,
 ) -> Result<(Log<D>, Recovery), StartError> {
+    let identity = Identity { cluster: identity.cluster, node: identity.member };
     #[allow(clippy::needless_update, reason = "the simulator's build has one field more")]
     let options = LogOptions { segment_bytes, ..LogOptions::default() };
     Log::open(disk, identity, options)
@@ -137,6 +200,16 @@ pub(crate) fn recovered<P: Consensus>(
 /// What the state keeps about who takes part; nobody if no entry ever said it.
 pub(crate) fn membership(stored: Option<bytes::Bytes>) -> Membership {
     stored.and_then(|bytes| Membership::from_bytes(bytes).ok()).unwrap_or_default()
+}
+
+/// Who takes part as far as it is applied, and what members have published about themselves. Nobody while the state
+/// waits for a checkpoint.
+pub(crate) fn members(kv: &Kv<StateEngine>) -> Result<(Membership, Vec<kv::Member>), kv::ReadError> {
+    if kv.is_incomplete() {
+        return Ok(Default::default());
+    }
+    let reader = kv.reader();
+    Ok((membership(reader.membership()?), reader.members()?))
 }
 
 fn decode<T: Wire>(state: SlotState<bytes::Bytes>) -> Result<SlotState<T>, types::WireError> {

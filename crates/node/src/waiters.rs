@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use consensus::Refusal;
 use types::{Slot, Time, Wire};
 
-use crate::handle::{Applied, ProposeError, ReadError};
-use crate::inputs::{LeaseAsk, LeaseReply, WriteReply};
+use crate::handle::{Applied, ErrandError, ProposeError, ReadError};
+use crate::inputs::{ErrandReply, LeaseAsk, LeaseReply, WriteReply};
 use crate::leases::LeaseAnswer;
 use crate::metrics::Metrics;
 use crate::peers::{Peers, answer_frame};
@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 pub(crate) struct Waiters {
     writes: HashMap<u64, WriteReply>,
     reads: HashMap<u64, ReadWaiter>,
+    errands: HashMap<u64, ErrandWaiter>,
     /// Reads whose point is known, by that point, with the time at which they give up.
     placed: BTreeMap<Slot, Vec<(Time, ReadReply)>>,
 }
@@ -30,12 +31,20 @@ pub(crate) struct ReadWaiter {
     pub(crate) reply: ReadReply,
 }
 
-/// Who wants to know that everything acknowledged before is applied here.
+/// An errand that is not done yet.
+pub(crate) struct ErrandWaiter {
+    pub(crate) deadline: Time,
+    pub(crate) reply: ErrandReply,
+}
+
+/// Who wants to know that something is applied here: everything acknowledged before, or what an errand did.
 pub(crate) enum ReadReply {
     /// A reading client.
     Client(oneshot::Sender<Result<(), ReadError>>),
     /// A question to the lessor.
     Lease(LeaseAsk),
+    /// Whoever asked for a change of membership.
+    Errand(ErrandReply),
 }
 
 /// What the core thread has to do about an ended request besides what has been done here.
@@ -55,6 +64,10 @@ impl Waiters {
 
     pub(crate) fn add_read(&mut self, ticket: u64, read: ReadWaiter) {
         self.reads.insert(ticket, read);
+    }
+
+    pub(crate) fn add_errand(&mut self, ticket: u64, errand: ErrandWaiter) {
+        self.errands.insert(ticket, errand);
     }
 
     /// How many commands wait.
@@ -89,6 +102,19 @@ impl Waiters {
         None
     }
 
+    /// An errand is done, and the entry at `at` tells of it. Returns whom to tell at once.
+    pub(crate) fn done(&mut self, ticket: u64, at: Option<Slot>, applied: Slot) -> Option<ReadReply> {
+        let ErrandWaiter { deadline, reply } = self.errands.remove(&ticket)?;
+        let reply = ReadReply::Errand(reply);
+        match at {
+            Some(at) if at > applied => {
+                self.placed.entry(at).or_default().push((deadline, reply));
+                None
+            }
+            _ => Some(reply),
+        }
+    }
+
     /// Everything up to `applied` is applied: returns the reads that waited for it.
     pub(crate) fn reached(&mut self, applied: Slot) -> Vec<ReadReply> {
         if self.placed.first_key_value().is_none_or(|(first, _)| *first > applied) {
@@ -114,6 +140,9 @@ impl Waiters {
         if let Some(read) = self.reads.remove(&ticket) {
             metrics.reads_failed.add(1);
             refuse_read(read.reply, read_error(refusal), peers);
+        }
+        if let Some(errand) = self.errands.remove(&ticket) {
+            errand.reply.send(Err(refusal.map_or(ErrandError::Unknown, ErrandError::Refused))).ok();
         }
         Ended::Answered
     }
@@ -150,7 +179,9 @@ impl Waiters {
         }
         let unplaced = self.reads.into_values().map(|read| read.reply);
         let placed = self.placed.into_values().flatten().map(|(_, reply)| reply);
-        unplaced.chain(placed).for_each(|reply| refuse_read(reply, ReadError::Stopped, peers));
+        let errands = self.errands.into_values().map(|errand| ReadReply::Errand(errand.reply));
+        let replies = unplaced.chain(placed).chain(errands);
+        replies.for_each(|reply| refuse_read(reply, ReadError::Stopped, peers));
     }
 }
 
@@ -166,6 +197,10 @@ pub(crate) fn refuse_read(reply: ReadReply, error: ReadError, peers: &Peers) {
     match reply {
         ReadReply::Client(reply) => drop(reply.send(Err(error))),
         ReadReply::Lease(ask) => answer_lease(ask.reply, LeaseAnswer::NotLeader, peers),
+        ReadReply::Errand(reply) => {
+            let stops = error == ReadError::Stopped;
+            reply.send(Err(if stops { ErrandError::Stopped } else { ErrandError::Unknown })).ok();
+        }
     }
 }
 

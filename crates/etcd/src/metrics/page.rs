@@ -172,7 +172,7 @@ fn network(text: &mut Text, front: &Front) {
     let node = front.handle.metrics();
     let mut family = |name, label, kind, help, figure: fn(&node::PeerMetrics) -> u64| {
         text.family(name, kind, help);
-        for (peer, metrics) in &node.peers {
+        for (peer, metrics) in &node.peers() {
             text.sample(name, &format!("{label}=\"{peer}\""), figure(metrics));
         }
     };

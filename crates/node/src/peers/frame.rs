@@ -1,11 +1,14 @@
 //! The bytes between peers: a greeting in each direction, then checksummed frames one way.
 //!
 //! ```text
-//!   dialer ──▶ hello ──▶ acceptor        hello    magic "ALTHPEER", version u16, lane u8, protocol u8,
+//!   dialer ──▶ hello ──▶ acceptor        hello    magic "ALTHPEER", version u16, purpose u8, protocol u8,
 //!   dialer ◀── verdict ◀── acceptor               cluster u64, from u64, to u64, incarnation u64, crc32c u32
 //!   dialer ──▶ frame, frame, …           verdict  magic "ALTHPEER", verdict u8, value u64, crc32c u32
 //!                                        frame    length u32, crc32c u32, kind u8, payload
 //! ```
+//!
+//! The first frame is an introduction: where the dialer lives. To a dialer that asks who the members are, the acceptor
+//! sends one answer instead, and hangs up.
 //!
 //! Integers are little-endian. A frame's length and checksum cover kind and payload. Promises:
 //!
@@ -13,7 +16,7 @@
 //! - F2  No more memory is taken than has arrived, and never more than a frame of the greatest length.
 
 use bytes::{Buf, Bytes, BytesMut};
-use consensus::Lane;
+use consensus::{Lane, Membership};
 use types::{NodeId, Reader, Wire, WireError};
 
 /// The longest kind-and-payload of a frame, in bytes. The largest thing that travels is one batch of log
@@ -27,7 +30,7 @@ pub(crate) const HELLO_LEN: usize = 48;
 pub(crate) const VERDICT_LEN: usize = 21;
 
 const MAGIC: [u8; 8] = *b"ALTHPEER";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HEADER_LEN: usize = 8;
 
 /// What a frame's buffer starts with: most messages fit without growing it.
@@ -52,6 +55,28 @@ pub(crate) enum Frame {
         /// Encoded.
         body: Bytes,
     },
+    /// Where the dialer lives: its peer URLs.
+    Introduction(Vec<String>),
+}
+
+/// What a node is told that was added to a cluster and does not know who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Acquaintance {
+    /// The cluster's id.
+    pub(crate) cluster: u64,
+    /// Who takes part.
+    pub(crate) membership: Membership,
+    /// Who of all members there ever were has started.
+    pub(crate) started: Vec<NodeId>,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It carries the frames of a lane.
+    Talk(Lane),
+    /// The dialer asks who the members are; it may be nobody yet.
+    AskMembers,
 }
 
 /// Why a stream of bytes is not a stream of frames.
@@ -91,8 +116,8 @@ pub(crate) enum FrameError {
 /// Who opens a connection, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
-    /// What the connection will carry.
-    pub(crate) lane: Lane,
+    /// What the connection is for.
+    pub(crate) purpose: Purpose,
     /// Which consensus protocol's messages.
     pub(crate) protocol: u8,
     /// The dialer's cluster.
@@ -114,10 +139,10 @@ pub(crate) enum Verdict {
     OtherCluster(u64),
     /// The acceptor is this member.
     OtherMember(NodeId),
-    /// The dialer is not a member, as far as the acceptor knows.
-    UnknownMember,
     /// The acceptor runs this protocol.
     OtherProtocol(u8),
+    /// The dialer was a member, and has been removed for good.
+    Removed,
 }
 
 impl Hello {
@@ -125,7 +150,11 @@ impl Hello {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         VERSION.encode(&mut out);
-        out.push(u8::from(self.lane == Lane::Bulk));
+        out.push(match self.purpose {
+            Purpose::Talk(Lane::Control) => 0,
+            Purpose::Talk(Lane::Bulk) => 1,
+            Purpose::AskMembers => 2,
+        });
         out.push(self.protocol);
         self.cluster.encode(&mut out);
         self.from.encode(&mut out);
@@ -146,9 +175,14 @@ impl Hello {
             return Err(FrameError::Version { found: version });
         }
         check_seal(bytes)?;
-        let lane = if bool::decode(&mut input)? { Lane::Bulk } else { Lane::Control };
+        let purpose = match u8::decode(&mut input)? {
+            0 => Purpose::Talk(Lane::Control),
+            1 => Purpose::Talk(Lane::Bulk),
+            2 => Purpose::AskMembers,
+            tag => return Err(WireError::Tag { what: "purpose", tag }.into()),
+        };
         Ok(Hello {
-            lane,
+            purpose,
             protocol: u8::decode(&mut input)?,
             cluster: u64::decode(&mut input)?,
             from: NodeId::decode(&mut input)?,
@@ -165,8 +199,8 @@ impl Verdict {
             Verdict::Welcome => (0u8, 0),
             Verdict::OtherCluster(cluster) => (1, cluster),
             Verdict::OtherMember(member) => (2, member.0),
-            Verdict::UnknownMember => (3, 0),
-            Verdict::OtherProtocol(protocol) => (4, u64::from(protocol)),
+            Verdict::OtherProtocol(protocol) => (3, u64::from(protocol)),
+            Verdict::Removed => (4, 0),
         };
         let mut out = MAGIC.to_vec();
         out.push(tag);
@@ -188,9 +222,9 @@ impl Verdict {
             (0, 0) => Verdict::Welcome,
             (1, cluster) => Verdict::OtherCluster(cluster),
             (2, member) => Verdict::OtherMember(NodeId(member)),
-            (3, 0) => Verdict::UnknownMember,
-            (4, protocol) => Verdict::OtherProtocol(u8::try_from(protocol).map_err(|_| out_of_range)?),
-            (0 | 3, _) => return Err(out_of_range.into()),
+            (3, protocol) => Verdict::OtherProtocol(u8::try_from(protocol).map_err(|_| out_of_range)?),
+            (4, 0) => Verdict::Removed,
+            (0 | 4, _) => return Err(out_of_range.into()),
             (tag, _) => return Err(WireError::Tag { what: "verdict", tag }.into()),
         })
     }
@@ -213,6 +247,14 @@ pub(crate) fn question_frame(id: u64, body: &Bytes) -> Bytes {
 /// Encodes an answer.
 pub(crate) fn answer_frame(id: u64, body: &Bytes) -> Bytes {
     service_frame(2, id, body)
+}
+
+/// Encodes an introduction.
+pub(crate) fn introduction_frame(peer_urls: &Vec<String>) -> Bytes {
+    let mut out = vec![0; HEADER_LEN];
+    out.push(3);
+    peer_urls.encode(&mut out);
+    finish_frame(out)
 }
 
 fn service_frame(kind: u8, id: u64, body: &Bytes) -> Bytes {
@@ -257,12 +299,32 @@ pub(crate) fn next_frame(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameEr
         return Ok(Some(Frame::Protocol(body)));
     }
     let mut input = Reader::new(body);
+    if kind == 3 {
+        let peer_urls = Vec::decode(&mut input)?;
+        input.finish()?;
+        return Ok(Some(Frame::Introduction(peer_urls)));
+    }
     let (id, body) = (u64::decode(&mut input)?, Bytes::decode(&mut input)?);
     input.finish()?;
     match kind {
         1 => Ok(Some(Frame::Question { id, body })),
         2 => Ok(Some(Frame::Answer { id, body })),
         tag => Err(WireError::Tag { what: "frame", tag }.into()),
+    }
+}
+
+impl Wire for Acquaintance {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.cluster.encode(out);
+        self.membership.encode(out);
+        self.started.encode(out);
+    }
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(Acquaintance {
+            cluster: u64::decode(input)?,
+            membership: Membership::decode(input)?,
+            started: Vec::decode(input)?,
+        })
     }
 }
 
@@ -303,7 +365,7 @@ mod tests {
     use super::*;
 
     const HELLO: Hello = Hello {
-        lane: Lane::Bulk,
+        purpose: Purpose::Talk(Lane::Bulk),
         protocol: 1,
         cluster: 2,
         from: NodeId(3),
@@ -320,7 +382,7 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(Hello::decode(&bad).is_err(), "bit {bit}");
         }
-        for verdict in [Verdict::Welcome, Verdict::OtherMember(NodeId(9)), Verdict::UnknownMember] {
+        for verdict in [Verdict::Welcome, Verdict::OtherMember(NodeId(9)), Verdict::Removed] {
             let bytes: [u8; VERDICT_LEN] = verdict.encode().try_into().unwrap();
             assert_eq!(Verdict::decode(&bytes).unwrap(), verdict);
         }
@@ -343,6 +405,7 @@ mod tests {
             protocol_frame(&Bytes::from_static(b"hello")),
             question_frame(7, &Bytes::from_static(b"?")),
             answer_frame(7, &Bytes::new()),
+            introduction_frame(&vec!["http://h:1".to_owned()]),
         ];
         let bytes = sent.concat();
         let mut buffer = BytesMut::new();
@@ -357,6 +420,7 @@ mod tests {
                 Frame::Protocol(Bytes::from_static(b"\x05\0\0\0hello")),
                 Frame::Question { id: 7, body: Bytes::from_static(b"?") },
                 Frame::Answer { id: 7, body: Bytes::new() },
+                Frame::Introduction(vec!["http://h:1".to_owned()]),
             ]
         );
     }

@@ -21,8 +21,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
+use types::NodeId;
+
 use super::frame::{FrameError, Hello, VERDICT_LEN, Verdict};
-use crate::metrics::{Metrics, PeerMetrics};
+use crate::metrics::PeerMetrics;
 
 /// One lane to one peer.
 pub(crate) struct Link {
@@ -30,9 +32,20 @@ pub(crate) struct Link {
     /// `host:port` of the peer's URLs, tried in turn.
     addresses: Vec<String>,
     state: Mutex<State>,
+    /// The first frame of every connection.
+    introduction: Bytes,
     /// Wakes the link's thread: something is queued, the peer is back, or it is time to stop.
     wake: OwnedFd,
-    metrics: Arc<Metrics>,
+    counters: Arc<PeerMetrics>,
+}
+
+/// What a link has to tell.
+pub(crate) trait LinkNews: Send + Sync {
+    /// A connection to the peer was lost.
+    fn lost(&self, peer: NodeId);
+
+    /// The peer says that this node was removed.
+    fn removed(&self);
 }
 
 #[derive(Default)]
@@ -56,9 +69,9 @@ enum DialError {
     )]
     OtherCluster { theirs: u64, ours: u64 },
     #[error("it is member {theirs}, not {wanted}; check the peer URLs in --initial-cluster")]
-    OtherMember { theirs: types::NodeId, wanted: types::NodeId },
-    #[error("it does not know member {ours}; check --initial-cluster there")]
-    UnknownMember { ours: types::NodeId },
+    OtherMember { theirs: NodeId, wanted: NodeId },
+    #[error("it says that member {ours} has been removed from the cluster")]
+    Removed { ours: NodeId },
     #[error("it runs consensus protocol {theirs}, we run {ours}")]
     OtherProtocol { theirs: u8, ours: u8 },
 }
@@ -83,9 +96,14 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 impl Link {
     /// Prepares a link; [`run`](Link::run) brings it to life.
-    pub(crate) fn new(hello: Hello, addresses: Vec<String>, metrics: Arc<Metrics>) -> io::Result<Link> {
+    pub(crate) fn new(
+        hello: Hello,
+        addresses: Vec<String>,
+        introduction: Bytes,
+        counters: Arc<PeerMetrics>,
+    ) -> io::Result<Link> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Link { hello, addresses, state: Mutex::default(), wake, metrics })
+        Ok(Link { hello, addresses, state: Mutex::default(), introduction, wake, counters })
     }
 
     /// Sends frames, in order, and leaves `frames` empty (K1, K2).
@@ -136,9 +154,8 @@ impl Link {
         self.wake_up();
     }
 
-    /// Dials, keeps the connection, and dials again, until [`stop`](Link::stop). `lost` is called whenever a
-    /// connection ends.
-    pub(crate) fn run(&self, lost: impl Fn()) {
+    /// Dials, keeps the connection, and dials again, until [`stop`](Link::stop).
+    pub(crate) fn run(&self, news: &dyn LinkNews) {
         let mut pause = PAUSE_MIN;
         let mut logged = String::new();
         while !self.lock().stopping {
@@ -147,10 +164,13 @@ impl Link {
                     logged.clear();
                     pause = PAUSE_MIN;
                     self.keep(Arc::new(stream));
-                    lost();
+                    news.lost(self.hello.to);
                 }
                 Err(error) => {
                     self.log_once(&error, &mut logged);
+                    if matches!(error, DialError::Removed { .. }) {
+                        news.removed();
+                    }
                     self.sleep(pause);
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
@@ -165,7 +185,7 @@ impl Link {
         if *logged != text {
             match error {
                 DialError::Io(_) => {
-                    tracing::debug!(%peer, lane = ?self.hello.lane, "cannot reach peer: {text}")
+                    tracing::debug!(%peer, purpose = ?self.hello.purpose, "cannot reach peer: {text}")
                 }
                 _ => tracing::error!(%peer, addresses = ?self.addresses, "peer cannot be used: {text}"),
             }
@@ -174,24 +194,28 @@ impl Link {
     }
 
     fn dial(&self) -> Result<TcpStream, DialError> {
-        let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the peer has no address");
+        let no_address = io::Error::new(io::ErrorKind::InvalidInput, "the peer has no address");
+        let mut last = DialError::Io(no_address);
         for address in &self.addresses {
             match address.to_socket_addrs() {
-                Err(error) => last = error,
+                Err(error) => last = error.into(),
                 Ok(resolved) => {
                     for address in resolved {
-                        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-                            Ok(stream) => return self.greet(stream, address),
+                        match self.dial_at(address) {
+                            Ok(stream) => return Ok(stream),
+                            // What a process says that answers is worth more than that another does not.
+                            Err(DialError::Io(_)) if !matches!(last, DialError::Io(_)) => {}
                             Err(error) => last = error,
                         }
                     }
                 }
             }
         }
-        Err(last.into())
+        Err(last)
     }
 
-    fn greet(&self, mut stream: TcpStream, _address: SocketAddr) -> Result<TcpStream, DialError> {
+    fn dial_at(&self, address: SocketAddr) -> Result<TcpStream, DialError> {
+        let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
         stream.set_nodelay(true)?;
         socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
         stream.set_read_timeout(Some(VERDICT_TIMEOUT))?;
@@ -204,11 +228,12 @@ impl Link {
             Verdict::Welcome => {}
             Verdict::OtherCluster(theirs) => return Err(DialError::OtherCluster { theirs, ours: cluster }),
             Verdict::OtherMember(theirs) => return Err(DialError::OtherMember { theirs, wanted: to }),
-            Verdict::UnknownMember => return Err(DialError::UnknownMember { ours: from }),
+            Verdict::Removed => return Err(DialError::Removed { ours: from }),
             Verdict::OtherProtocol(theirs) => {
                 return Err(DialError::OtherProtocol { theirs, ours: protocol });
             }
         }
+        stream.write_all(&self.introduction)?;
         stream.set_nonblocking(true)?;
         Ok(stream)
     }
@@ -222,9 +247,9 @@ impl Link {
             }
             state.stream = Some(stream.clone());
         }
-        self.counters(|peer| peer.lanes_connected.add(1));
+        self.counters.lanes_connected.add(1);
         while self.serve(&stream) {}
-        self.counters(|peer| peer.lanes_connected.subtract(1));
+        self.counters.lanes_connected.subtract(1);
         let mut state = self.lock();
         state.stream = None;
         let lost = state.queue.len();
@@ -275,7 +300,7 @@ impl Link {
                 frames.iter().take(SLICES_MAX).map(|frame| IoSlice::new(frame)).collect();
             match (&*stream).write_vectored(&slices) {
                 Ok(written) => {
-                    self.counters(|peer| peer.sent_bytes.add(written as u64));
+                    self.counters.sent_bytes.add(written as u64);
                     advance(frames, written);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
@@ -310,13 +335,7 @@ impl Link {
 
     fn count_lost(&self, frames: usize) {
         if frames > 0 {
-            self.counters(|peer| peer.sent_failures.add(frames as u64));
-        }
-    }
-
-    fn counters(&self, count: impl FnOnce(&PeerMetrics)) {
-        if let Some(peer) = self.metrics.peers.get(&self.hello.to) {
-            count(peer);
+            self.counters.sent_failures.add(frames as u64);
         }
     }
 

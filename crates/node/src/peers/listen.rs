@@ -1,7 +1,7 @@
 //! Incoming connections: who is let in, and what becomes of what they send.
 //!
 //! ```text
-//!   accept ──▶ hello within 2 s? ──▶ same cluster, meant for us, a member? ──▶ welcome ──▶ frames ──▶ Deliver
+//!   accept ──▶ hello within 2 s? ──▶ same cluster, meant for us, not removed? ──▶ welcome ──▶ frames ──▶ Deliver
 //!                  └─ no: one log line, closed        └─ no: verdict, one log line, closed
 //! ```
 //!
@@ -20,9 +20,10 @@ use std::time::Duration;
 use bytes::BytesMut;
 use consensus::Lane;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use types::NodeId;
+use types::{NodeId, Wire};
 
-use super::frame::{Frame, FrameError, HELLO_LEN, Hello, Verdict, next_frame};
+use super::Peers;
+use super::frame::{Frame, FrameError, HELLO_LEN, Hello, Purpose, Verdict, answer_frame, next_frame};
 use super::link::shut;
 use crate::metrics::Metrics;
 
@@ -49,6 +50,7 @@ pub(crate) struct Acceptor<D> {
     /// Who we are: `from` and `to` are both this member.
     me: Hello,
     deliver: D,
+    peers: Arc<Peers>,
     metrics: Arc<Metrics>,
     connections: Mutex<Connections>,
     greetings: AtomicUsize,
@@ -78,8 +80,8 @@ enum Ended {
     OtherCluster { theirs: u64, ours: u64 },
     #[error("it wants member {wanted}, we are {ours}; check the peer URLs in its --initial-cluster")]
     OtherMember { wanted: NodeId, ours: NodeId },
-    #[error("member {theirs} is not in our --initial-cluster")]
-    UnknownMember { theirs: NodeId },
+    #[error("member {theirs} has been removed from the cluster")]
+    Removed { theirs: NodeId },
     #[error("it runs consensus protocol {theirs}, we run {ours}")]
     OtherProtocol { theirs: u8, ours: u8 },
 }
@@ -97,10 +99,16 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 
 impl<D: Deliver> Acceptor<D> {
     /// Prepares an acceptor; [`run`](Acceptor::run) accepts.
-    pub(crate) fn new(me: Hello, deliver: D, metrics: Arc<Metrics>) -> io::Result<Acceptor<D>> {
+    pub(crate) fn new(
+        me: Hello,
+        deliver: D,
+        peers: Arc<Peers>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Acceptor<D>> {
         Ok(Acceptor {
             me,
             deliver,
+            peers,
             metrics,
             connections: Mutex::default(),
             greetings: AtomicUsize::new(0),
@@ -165,23 +173,32 @@ impl<D: Deliver> Acceptor<D> {
     fn serve(&self, stream: &TcpStream, number: u64, address: SocketAddr) {
         let greeted = self.greet(stream);
         self.greetings.fetch_sub(1, Ordering::Relaxed);
-        let hello = match greeted {
-            Ok(hello) => hello,
+        let (from, lane) = match greeted {
+            Ok(Hello { from, purpose: Purpose::Talk(lane), .. }) => (from, lane),
+            Ok(Hello { purpose: Purpose::AskMembers, .. }) => return self.tell_members(stream),
             Err(Ended::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return,
             Err(reason) => {
                 tracing::warn!(%address, "connection on the peer port refused: {reason}");
                 return;
             }
         };
-        self.take_lane(&hello, number);
-        self.deliver.connected(hello.from);
-        match self.read(stream, &hello) {
-            Ok(()) => tracing::debug!(peer = %hello.from, lane = ?hello.lane, "peer disconnected"),
-            Err(Ended::Io(error)) => {
-                tracing::debug!(peer = %hello.from, lane = ?hello.lane, "peer disconnected: {error}");
+        self.take_lane(from, lane, number);
+        self.deliver.connected(from);
+        match self.read(stream, from, lane) {
+            Ok(()) => tracing::debug!(peer = %from, ?lane, "peer disconnected"),
+            Err(Ended::Io(error)) => tracing::debug!(peer = %from, ?lane, "peer disconnected: {error}"),
+            Err(reason @ Ended::Removed { .. }) => {
+                tracing::info!(peer = %from, ?lane, "peer disconnected: {reason}");
             }
-            Err(reason) => tracing::error!(peer = %hello.from, %address, "peer disconnected: {reason}"),
+            Err(reason) => tracing::error!(peer = %from, %address, "peer disconnected: {reason}"),
         }
+    }
+
+    /// Answers a node that wants to know who it is. It asks again, perhaps elsewhere, if the answer is lost.
+    fn tell_members(&self, mut stream: &TcpStream) {
+        let answer = answer_frame(0, &self.peers.acquaintance().to_bytes());
+        stream.write_all(&answer).ok();
+        shut(stream);
     }
 
     fn greet(&self, mut stream: &TcpStream) -> Result<Hello, Ended> {
@@ -203,6 +220,9 @@ impl<D: Deliver> Acceptor<D> {
 
     fn judge(&self, hello: &Hello) -> (Verdict, Option<Ended>) {
         let me = &self.me;
+        if hello.purpose == Purpose::AskMembers {
+            return (Verdict::Welcome, None);
+        }
         if hello.cluster != me.cluster {
             let refusal = Ended::OtherCluster { theirs: hello.cluster, ours: me.cluster };
             return (Verdict::OtherCluster(me.cluster), Some(refusal));
@@ -211,8 +231,8 @@ impl<D: Deliver> Acceptor<D> {
             let refusal = Ended::OtherMember { wanted: hello.to, ours: me.to };
             return (Verdict::OtherMember(me.to), Some(refusal));
         }
-        if !self.metrics.peers.contains_key(&hello.from) {
-            return (Verdict::UnknownMember, Some(Ended::UnknownMember { theirs: hello.from }));
+        if self.peers.is_removed(hello.from) {
+            return (Verdict::Removed, Some(Ended::Removed { theirs: hello.from }));
         }
         if hello.protocol != me.protocol {
             let refusal = Ended::OtherProtocol { theirs: hello.protocol, ours: me.protocol };
@@ -222,7 +242,8 @@ impl<D: Deliver> Acceptor<D> {
     }
 
     /// Reads until the connection ends.
-    fn read(&self, mut stream: &TcpStream, hello: &Hello) -> Result<(), Ended> {
+    fn read(&self, mut stream: &TcpStream, from: NodeId, lane: Lane) -> Result<(), Ended> {
+        let counters = self.metrics.peer(from);
         let mut buffer = BytesMut::new();
         let mut chunk = vec![0; READ_BYTES];
         let mut frames = Vec::new();
@@ -235,14 +256,15 @@ impl<D: Deliver> Acceptor<D> {
             };
             let bytes = count as u64;
             buffer.extend_from_slice(&chunk[..count]);
-            if let Some(peer) = self.metrics.peers.get(&hello.from) {
-                peer.received_bytes.add(bytes);
-            }
+            counters.received_bytes.add(bytes);
             while let Some(frame) = next_frame(&mut buffer)? {
                 frames.push(frame);
             }
+            if self.peers.is_removed(from) {
+                return Err(Ended::Removed { theirs: from });
+            }
             if !frames.is_empty() {
-                self.deliver.deliver(hello.from, hello.lane, &mut frames, bytes)?;
+                self.deliver.deliver(from, lane, &mut frames, bytes)?;
             }
         }
     }
@@ -258,9 +280,9 @@ impl<D: Deliver> Acceptor<D> {
         Some(number)
     }
 
-    fn take_lane(&self, hello: &Hello, number: u64) {
+    fn take_lane(&self, from: NodeId, lane: Lane, number: u64) {
         let mut connections = self.lock();
-        if let Some(old) = connections.lanes.insert((hello.from, hello.lane), number)
+        if let Some(old) = connections.lanes.insert((from, lane), number)
             && let Some(stream) = connections.open.get(&old)
         {
             shut(stream);

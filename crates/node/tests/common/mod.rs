@@ -7,7 +7,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use node::{Applied, Cluster, Config, Handle, Node, ProposeError, Storage};
+use consensus::{Change, Standing};
+use node::{
+    Applied, Cluster, Config, ErrandError, Handle, InitialMember, MemberContext, Node, ProposeError, Storage,
+};
+use types::{NodeId, Wire};
 
 /// Every wait for a condition ends here, with a panic that names the condition.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,6 +64,40 @@ impl TestCluster {
         cluster
     }
 
+    /// Describes one more member, which is to join the running ones; returns its index and its peer URLs.
+    pub fn describe_joiner(&mut self) -> (usize, Vec<String>) {
+        let index = self.configs.len();
+        let url = format!("http://127.0.0.1:{}", free_ports(1)[0]);
+        let mut members: Vec<_> = self.configs[0].cluster.members.iter().map(named).collect();
+        members.extend(self.configs.iter().skip(members.len()).map(|joined| named(own(joined))));
+        members.push((format!("n{index}"), vec![url.clone()]));
+        let cluster = Cluster::new(members, "test").expect("members differ");
+        let mut config = self.configs[0].clone();
+        config.name = format!("n{index}");
+        config.storage = Storage::Directory(self.data_dir(index));
+        config.cluster = cluster;
+        config.joins = true;
+        config.listen_peers = vec![url.trim_start_matches("http://").to_owned()];
+        config.client_urls = vec![format!("http://127.0.0.1:{}", 40_000 + index)];
+        self.configs.push(config);
+        self.nodes.push(None);
+        (index, vec![url])
+    }
+
+    /// Adds a member by asking `asked`, starts it, and waits until it serves. Returns its index.
+    pub async fn join(&mut self, asked: usize, as_learner: bool) -> usize {
+        let (index, peer_urls) = self.describe_joiner();
+        add(&self.handle(asked), index, &peer_urls, as_learner).await.expect("the member is added");
+        self.start(index);
+        self.ready(index).await;
+        index
+    }
+
+    /// The id that member `index` goes by.
+    pub fn id(&self, index: usize) -> NodeId {
+        self.handle(index).id()
+    }
+
     pub fn start(&mut self, index: usize) {
         self.nodes[index] = Some(Node::start(&self.configs[index]).expect("the node starts"));
     }
@@ -105,6 +143,35 @@ impl TestCluster {
     pub fn data_dir(&self, index: usize) -> PathBuf {
         self.directory.path().join(format!("n{index}"))
     }
+}
+
+fn named(member: &InitialMember) -> (String, Vec<String>) {
+    (member.name.clone(), member.peer_urls.clone())
+}
+
+fn own(config: &Config) -> &InitialMember {
+    config.cluster.member(&config.name).expect("a member is in its own flags")
+}
+
+/// Adds a member; `number` makes its id another one than any before.
+pub async fn add(
+    handle: &Handle,
+    number: usize,
+    peer_urls: &[String],
+    as_learner: bool,
+) -> Result<NodeId, ErrandError> {
+    let node = node::added_member_id(peer_urls, handle.cluster_id(), number as u128);
+    let context = MemberContext { peer_urls: peer_urls.to_vec() }.to_bytes();
+    let change = match as_learner {
+        true => Change::AddLearner { node, context },
+        false => Change::AddVoter { node, context },
+    };
+    handle.reconfigure(&[change], TIMEOUT).await.map(|()| node)
+}
+
+/// How a member stands, as a node has applied it.
+pub fn standing(handle: &Handle, node: NodeId) -> Option<Standing> {
+    handle.members().iter().find(|member| member.id == node).map(|member| member.standing)
 }
 
 /// Waits until `condition` holds.
