@@ -35,6 +35,33 @@ pub(crate) const TOO_MANY_REQUESTS: Refusal =
     Refusal(Code::ResourceExhausted, "etcdserver: too many requests");
 pub(crate) const AUTH_NOT_ENABLED: Refusal =
     Refusal(Code::FailedPrecondition, "etcdserver: authentication is not enabled");
+pub(crate) const MEMBER_NOT_FOUND: Refusal = Refusal(Code::NotFound, "etcdserver: member not found");
+pub(crate) const MEMBER_EXISTS: Refusal =
+    Refusal(Code::FailedPrecondition, "etcdserver: member ID already exist");
+pub(crate) const PEER_URL_EXISTS: Refusal =
+    Refusal(Code::FailedPrecondition, "etcdserver: Peer URLs already exists");
+pub(crate) const MEMBER_BAD_URLS: Refusal =
+    Refusal(Code::InvalidArgument, "etcdserver: given member URLs are invalid");
+pub(crate) const NOT_ENOUGH_STARTED: Refusal = Refusal(
+    Code::FailedPrecondition,
+    "etcdserver: re-configuration failed due to not enough started members",
+);
+pub(crate) const MEMBER_NOT_LEARNER: Refusal =
+    Refusal(Code::FailedPrecondition, "etcdserver: can only promote a learner member");
+pub(crate) const LEARNER_NOT_READY: Refusal = Refusal(
+    Code::FailedPrecondition,
+    "etcdserver: can only promote a learner member which is in sync with leader",
+);
+pub(crate) const TOO_MANY_LEARNERS: Refusal =
+    Refusal(Code::FailedPrecondition, "etcdserver: too many learner members in cluster");
+pub(crate) const NOT_FOR_LEARNER: Refusal =
+    Refusal(Code::FailedPrecondition, "etcdserver: rpc not supported for learner");
+pub(crate) const UNHEALTHY: Refusal = Refusal(Code::Unavailable, "etcdserver: unhealthy cluster");
+pub(crate) const NOT_LEADER: Refusal = Refusal(Code::FailedPrecondition, "etcdserver: not leader");
+pub(crate) const BAD_LEADER_TRANSFEREE: Refusal =
+    Refusal(Code::FailedPrecondition, "etcdserver: bad leader transferee");
+pub(crate) const TRANSFER_TIMED_OUT: Refusal =
+    Refusal(Code::Unknown, "etcdserver: request timed out, leader transfer took too long");
 pub(crate) const NO_LEADER: Refusal = Refusal(Code::Unavailable, "etcdserver: no leader");
 pub(crate) const TIMED_OUT: Refusal = Refusal(Code::Unavailable, "etcdserver: request timed out");
 pub(crate) const APPLY_TOO_SLOW: Refusal =
@@ -90,6 +117,32 @@ pub(crate) fn of_propose(error: node::ProposeError) -> Status {
         ProposeError::Busy => TOO_MANY_REQUESTS,
         ProposeError::Unknown => TIMED_OUT,
         ProposeError::Stopped => STOPPED,
+    };
+    refusal.into()
+}
+
+/// Why the members, or who leads, were not changed.
+pub(crate) fn of_errand(error: node::ErrandError) -> Status {
+    use consensus::{ChangeRefusal, Refusal as Core};
+    use node::ErrandError;
+    let refusal = match error {
+        ErrandError::Unknown => TIMED_OUT,
+        ErrandError::Stopped => STOPPED,
+        ErrandError::Refused(refusal) => match refusal {
+            Core::NoLeader => NO_LEADER,
+            Core::NotLeader => NOT_LEADER,
+            Core::Busy | Core::Transferring => TOO_MANY_REQUESTS,
+            Core::Unsupported => return unsupported(&refusal.to_string()),
+            Core::Change(change) => match change {
+                ChangeRefusal::Exists(_) => MEMBER_EXISTS,
+                ChangeRefusal::Unknown(_) => MEMBER_NOT_FOUND,
+                ChangeRefusal::NotLearner(_) => MEMBER_NOT_LEARNER,
+                ChangeRefusal::NotCaughtUp(_) => LEARNER_NOT_READY,
+                ChangeRefusal::LastVoter => NOT_ENOUGH_STARTED,
+                // Another change that cannot be finished in the time of a request lacks a quorum.
+                ChangeRefusal::Pending | ChangeRefusal::Unhealthy => UNHEALTHY,
+            },
+        },
     };
     refusal.into()
 }

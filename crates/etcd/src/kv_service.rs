@@ -17,6 +17,9 @@ pub(crate) async fn range(
     request: pb::RangeRequest,
 ) -> Result<pb::RangeResponse, Status> {
     let serializable = request.serializable;
+    if !serializable && front.handle.is_learner() {
+        return Err(errors::NOT_FOR_LEARNER.into());
+    }
     let request = convert::range(request).map_err(errors::of_kv)?;
     kv::validate_range(&request).map_err(errors::of_kv)?;
     if !serializable {

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use tonic::Status;
 
 use crate::front::Front;
-use crate::grpc::{self, Body, Method, server_stream, unary};
+use crate::grpc::{self, Body, Kind, Method, server_stream, unary};
 use crate::proto::etcdserverpb as pb;
 use crate::recipes::{election, lock};
 use crate::{auth, cluster, errors, health, kv_service, lease, maintenance, plain, watch};
@@ -21,6 +21,9 @@ pub(crate) async fn route(front: Arc<Front>, request: Request<Incoming>) -> Resp
         return unknown(request.uri().path()).into_http();
     };
     let f = &front;
+    if front.handle.is_learner() && !is_for_learner(method) {
+        return Box::pin(refuse(f, method, request, errors::NOT_FOR_LEARNER.into())).await;
+    }
     // The busiest stand here unboxed; every other would make the future of these larger.
     match method {
         Method::Range => unary(f, method, request, |call, range| kv_service::range(f, call, range)).await,
@@ -55,6 +58,11 @@ async fn route_rest(f: &Arc<Front>, method: Method, request: Request<Incoming>) 
             server_stream(f, method, request, |call, message| election::observe(f, call, message)).await
         }
         Method::MemberList => answer!(cluster::member_list),
+        Method::MemberAdd => answer!(cluster::member_add),
+        Method::MemberRemove => answer!(cluster::member_remove),
+        Method::MemberUpdate => answer!(cluster::member_update),
+        Method::MemberPromote => answer!(cluster::member_promote),
+        Method::MoveLeader => answer!(maintenance::move_leader),
         Method::Status => answer!(maintenance::status),
         Method::Alarm => answer!(maintenance::alarm),
         Method::Defragment => answer!(maintenance::defragment),
@@ -65,19 +73,26 @@ async fn route_rest(f: &Arc<Front>, method: Method, request: Request<Incoming>) 
         Method::HealthWatch => {
             server_stream(f, method, request, |call, message| health::watch(f, call, message)).await
         }
-        _ => refuse(f, method, request).await,
+        _ => {
+            let (service, name, _) = method.describe();
+            refuse(f, method, request, errors::unsupported(&format!("{service}/{name}"))).await
+        }
     }
 }
 
-/// What a later version will do.
-async fn refuse(front: &Front, method: Method, request: Request<Incoming>) -> Response<Body> {
-    let (service, name, _) = method.describe();
-    let status = match method {
-        Method::MemberAdd | Method::MemberRemove | Method::MemberUpdate | Method::MemberPromote => {
-            cluster::unsupported()
-        }
-        _ => errors::unsupported(&format!("{service}/{name}")),
-    };
+/// What a learner answers, as in etcd; of ranges only serializable ones. Clients then turn to another member.
+fn is_for_learner(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Range | Method::Status | Method::Snapshot | Method::HealthCheck | Method::HealthWatch
+    )
+}
+
+async fn refuse(front: &Front, method: Method, request: Request<Incoming>, status: Status) -> Response<Body> {
+    let (_, _, kind) = method.describe();
+    if kind == Kind::BidiStream {
+        return status.into_http(); // its messages may never end
+    }
     // The message is read, so that the client sees this answer and not a broken stream.
     unary(front, method, request, |_call, _any: pb::WatchProgressRequest| async {
         Err::<pb::WatchProgressRequest, _>(status)

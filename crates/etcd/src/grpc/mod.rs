@@ -27,7 +27,7 @@ use tonic_prost::ProstCodec;
 pub(crate) use body::Body;
 #[cfg(feature = "fuzzing")]
 pub(crate) use frame::read as read_message;
-pub(crate) use method::Method;
+pub(crate) use method::{Kind, Method};
 
 use crate::errors;
 use crate::front::Front;

@@ -34,7 +34,8 @@ fn server(text: &mut Text, front: &Front) {
         flag(&node.has_leader),
     );
     text.gauge("etcd_server_is_leader", "Whether this member leads.", flag(&node.is_leader));
-    text.gauge("etcd_server_is_learner", "Whether this member is a learner.", 0);
+    let votes = front.handle.status().replication.membership.votes(front.handle.id());
+    text.gauge("etcd_server_is_learner", "Whether this member has no vote, or none yet.", u8::from(!votes));
     text.counter(
         "etcd_server_leader_changes_seen_total",
         "Changes of leader that this member has seen.",
