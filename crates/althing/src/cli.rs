@@ -43,8 +43,10 @@ pub enum Command {
     Elect(client::elect::ElectArgs),
     /// How each endpoint is doing
     Status,
-    /// Who belongs to the cluster
-    Members,
+    /// Who belongs to the cluster; add, remove, promote and move members
+    Members(client::members::MembersArgs),
+    /// Let another member lead
+    MoveLeader(client::move_leader::MoveLeaderArgs),
     /// Run a protocol through simulated disasters and check it
     Sim(sim::SimArgs),
     /// Measure any etcd endpoint

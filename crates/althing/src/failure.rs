@@ -16,12 +16,16 @@ pub type Outcome = Result<ExitCode, Failure>;
 pub struct Failure {
     what: String,
     next: Option<String>,
+    code: u8,
 }
+
+/// What the process ends with when nothing more particular is to be said.
+const CODE: u8 = 1;
 
 impl Failure {
     /// A failure with nothing more to advise.
     pub fn new(what: impl fmt::Display) -> Failure {
-        Failure { what: what.to_string(), next: None }
+        Failure { what: what.to_string(), next: None, code: CODE }
     }
 
     /// Names the command, or the change, that helps.
@@ -31,12 +35,20 @@ impl Failure {
         self
     }
 
-    /// Prints it on standard error.
-    pub fn report(&self) {
+    /// Tells a supervisor what happened.
+    #[must_use]
+    pub fn exit_code(mut self, code: u8) -> Failure {
+        self.code = code;
+        self
+    }
+
+    /// Prints it on standard error, and returns what the process ends with.
+    pub fn report(&self) -> ExitCode {
         eprintln!("error: {}", self.what);
         if let Some(next) = &self.next {
             eprintln!("  help: {next}");
         }
+        ExitCode::from(self.code)
     }
 }
 

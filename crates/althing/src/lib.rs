@@ -22,10 +22,7 @@ use failure::Outcome;
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse_from(serve::with_two_dashes(std::env::args()));
-    run(cli).unwrap_or_else(|failure| {
-        failure.report();
-        ExitCode::FAILURE
-    })
+    run(cli).unwrap_or_else(|failure| failure.report())
 }
 
 fn run(cli: Cli) -> Outcome {
@@ -42,7 +39,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Lock(args) => client.run(async |c| client::lock::run(c, &args).await),
         Command::Elect(args) => client.run(async |c| client::elect::run(c, &args).await),
         Command::Status => client.run(client::status::run),
-        Command::Members => client.run(client::members::run),
+        Command::Members(args) => client.run(async |c| client::members::run(c, &args).await),
+        Command::MoveLeader(args) => client.run(async |c| client::move_leader::run(c, &args).await),
         Command::Sim(args) => sim::run(&args),
         Command::Bench(args) => bench::run(&client, &args),
         Command::Completions { shell } => completions(shell),

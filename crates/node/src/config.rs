@@ -51,9 +51,7 @@ pub enum Storage {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The member was removed from its cluster.
-    #[error(
-        "{MEMBER_REMOVED}; {path} is of no more use: remove it, add the member again, and join with an empty directory"
-    )]
+    #[error("{MEMBER_REMOVED}; its data in {path} is of no more use")]
     Removed {
         /// The data directory.
         path: String,

@@ -305,6 +305,18 @@ impl Handle {
         self.errand(Errand::TransferLeadership(to), timeout).await
     }
 
+    /// If this node leads and another could, lets it: whoever stops in good order need not cost the others an election
+    /// time-out.
+    pub async fn hand_over(&self, timeout: Duration) {
+        let has_heir = self.shared.status().membership.voters().any(|voter| voter != self.shared.id);
+        if has_heir && self.leader() == Some(self.shared.id) {
+            match self.transfer_leadership(None, timeout).await {
+                Ok(()) => tracing::info!("handed leadership over"),
+                Err(error) => tracing::warn!("leadership was not handed over: {error}"),
+            }
+        }
+    }
+
     async fn errand(&self, errand: Errand, timeout: Duration) -> Result<(), ErrandError> {
         let (reply, answer) = oneshot::channel();
         match self.port.offer(ClientInput::Errand { errand, timeout, reply }) {

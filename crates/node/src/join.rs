@@ -22,6 +22,9 @@ use crate::peers::{Acquaintance, Frame, Hello, Purpose, VERDICT_LEN, Verdict, ne
 /// Why a member could not join.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
+    /// Nobody else is named.
+    #[error("this member is to join a cluster, and --initial-cluster names none of its members")]
+    NobodyToAsk,
     /// Nobody answered.
     #[error(
         "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs \
@@ -67,6 +70,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) fn discover(config: &Config) -> Result<MemberIdentity, JoinError> {
     let others = config.cluster.members.iter().filter(|member| member.name != config.name);
     let others: Vec<String> = others.flat_map(|member| member.peer_urls.clone()).collect();
+    if others.is_empty() {
+        return Err(JoinError::NobodyToAsk);
+    }
     let deadline = Instant::now() + PATIENCE;
     loop {
         let refusal = match ask_all(config, &others) {

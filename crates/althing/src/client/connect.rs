@@ -167,6 +167,12 @@ fn advice(message: &str) -> Option<&'static str> {
         ("has been compacted", "leave --rev out to read the latest"),
         ("is a future revision", "althing status shows the current revision"),
         ("no leader", "althing status"),
+        ("in sync with leader", "wait until it has caught up; althing status shows its index"),
+        ("not enough started members", "add another member first; a cluster cannot be without voters"),
+        ("Peer URLs already exists", "althing members"),
+        ("too many learner", "althing members promote, or remove, the one there is"),
+        ("unhealthy cluster", "althing status; bring members back, or remove those that are gone first"),
+        ("not supported for learner", "--endpoints of a voter; althing members"),
         (
             "database space exceeded",
             "etcdctl compact and etcdctl alarm disarm, or serve --quota-backend-bytes",

@@ -7,6 +7,7 @@ pub mod get;
 pub mod lease;
 pub mod lock;
 pub mod members;
+pub mod move_leader;
 mod proto;
 pub mod put;
 mod range;

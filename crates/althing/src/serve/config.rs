@@ -30,7 +30,7 @@ pub struct Config {
     pub advertise_client: Vec<Url>,
     /// Where peers are listened for.
     pub listen_peer: Vec<Url>,
-    /// The founding members: name to peer URLs.
+    /// The founding members, or, for a member that joins, some of those who are there: name to peer URLs.
     pub members: BTreeMap<String, Vec<Url>>,
     /// Whether the cluster is being founded (`--initial-cluster-state new`).
     pub founding: bool,

@@ -107,7 +107,7 @@ pub const FLAGS: &[Flag] = &[
         "",
         "Every member as NAME=PEER-URL, comma-separated; default: this member alone",
     ),
-    offered("initial-cluster-state", "new", "`new` to found the cluster, `existing` to join it again"),
+    offered("initial-cluster-state", "new", "`new` to found the cluster, `existing` to join it once added"),
     offered("initial-cluster-token", "etcd-cluster", "Tells this cluster from others with the same members"),
     offered("advertise-client-urls", "", "Where clients reach this member; default: --listen-client-urls"),
     only("discovery", "", NO_DISCOVERY),
@@ -177,7 +177,11 @@ pub const FLAGS: &[Flag] = &[
     harmless("warning-apply-duration", "slow requests are in /metrics"),
     harmless_switch("experimental-txn-mode-write-with-shared-buffer", NO_BBOLT),
     harmless("experimental-bootstrap-defrag-threshold-megabytes", NO_BBOLT),
-    only_switch("force-new-cluster", "false", "restore the lost members from their data directories instead"),
+    only_switch(
+        "force-new-cluster",
+        "false",
+        "restore the lost members from their data directories instead",
+    ),
     only_switch("unsafe-no-fsync", "false", "`althing dev --ephemeral` keeps its data in memory"),
 ];
 

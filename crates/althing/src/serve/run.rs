@@ -2,17 +2,17 @@
 //!
 //! ```text
 //!   sockets bound ─▶ node started ─▶ front-end serves ─▶ a leader is known: "ready" ─▶ signal ─▶ drained, stopped
-//!                                                                                  └▶ failed disk: exit 1
+//!                                                                                  ├▶ failed disk: exit 1
+//!                                                                                  └▶ removed: exit 3
 //! ```
 
 use std::io;
 use std::net::TcpListener as StdListener;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use etcd::{Server, ServerConfig};
-use node::{Cluster, Node, Storage};
+use node::{Cluster, Node, NodeError, StartError, Storage};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -26,6 +26,8 @@ use crate::logging;
 
 /// How long clients have to take their last answers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// What a process ends with whose member was removed: restarting it is of no use.
+const EXIT_REMOVED: u8 = 3;
 /// Threads for clients' connections, at most one per two cores: the core, the disk and the state have their own.
 const CLIENT_THREADS_MAX: usize = 8;
 
@@ -43,7 +45,7 @@ pub fn run(args: &ServeArgs) -> Outcome {
     check_data_dir(&config)?;
     let listeners = bind(&config.listen_client, &settings.cite("listen-client-urls"))?;
     let runtime = runtime()?;
-    let node = Node::start(&node_config(&config)?).map_err(|error| start_failure(&error))?;
+    let node = Node::start(&node_config(&config)?).map_err(|error| start_failure(&error, &config))?;
     runtime.block_on(serve(node, listeners, &config, args.stop_with_stdin))
 }
 
@@ -61,15 +63,37 @@ async fn serve(node: Node, listeners: Vec<StdListener>, config: &Config, stop_wi
     };
     let why = tokio::select! {
         why = shutdown_requested(stop_with_stdin) => why,
-        error = node.failed() => return Err(Failure::new(error)),
+        error = node.failed() => return Err(ended(server, error, config).await),
         () = announced => "never",
     };
     tracing::info!("{why}: stopping");
     notify::tell("STOPPING=1");
+    handle.hand_over(config.election_timeout).await;
     server.stop(DRAIN_TIMEOUT).await;
     node.stop().await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+async fn ended(server: Server, error: NodeError, config: &Config) -> Failure {
+    match error {
+        NodeError::Removed => {
+            tracing::error!("{error}: stopping");
+            server.stop(DRAIN_TIMEOUT).await;
+            removed(&error, config)
+        }
+        other => Failure::new(other),
+    }
+}
+
+fn removed(error: &dyn std::fmt::Display, config: &Config) -> Failure {
+    let (name, dir) = (&config.name, config.data_dir.display());
+    let urls: Vec<_> = config.members[name].iter().map(Url::to_string).collect();
+    Failure::new(error).exit_code(EXIT_REMOVED).next(format_args!(
+        "to let it come back as a new member: rm -r {dir}; althing members add {name} --peer-urls {}; \
+         then start it with --initial-cluster-state existing",
+        urls.join(",")
+    ))
 }
 
 fn announce(config: &Config) {
@@ -114,17 +138,7 @@ fn check_data_dir(config: &Config) -> Result<(), Failure> {
         ))
         .next("another --data-dir; move the keys with etcdctl get and althing put"));
     }
-    if !config.founding && is_empty(&member) {
-        return Err(Failure::new(format_args!(
-            "{dir} holds no member, and --initial-cluster-state=existing does not found one"
-        ))
-        .next("the --data-dir this member used before; joining a running cluster is not offered yet"));
-    }
     Ok(())
-}
-
-fn is_empty(dir: &Path) -> bool {
-    std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none())
 }
 
 fn node_config(config: &Config) -> Result<node::Config, Failure> {
@@ -132,6 +146,7 @@ fn node_config(config: &Config) -> Result<node::Config, Failure> {
     let members = config.members.iter().map(|(name, peers)| (name.clone(), urls(peers))).collect();
     let cluster = Cluster::new(members, &config.token).map_err(Failure::new)?;
     let mut node = node::Config::new(&config.name, cluster, Storage::Directory(config.data_dir.clone()));
+    node.joins = !config.founding;
     node.listen_peers = config.listen_peer.iter().map(Url::authority).collect();
     node.client_urls = urls(&config.advertise_client);
     node.heartbeat_interval = config.heartbeat;
@@ -150,6 +165,9 @@ fn server_config(config: &Config) -> ServerConfig {
     }
 }
 
-fn start_failure(error: &node::StartError) -> Failure {
-    Failure::new(chain(error))
+fn start_failure(error: &StartError, config: &Config) -> Failure {
+    match error {
+        StartError::Removed { .. } => removed(error, config),
+        _ => Failure::new(chain(error)),
+    }
 }

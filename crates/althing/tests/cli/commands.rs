@@ -84,6 +84,33 @@ fn status_and_members_name_the_server() {
 }
 
 #[test]
+fn members_are_added_moved_and_removed_by_name_or_id() {
+    let server = Server::start();
+    let json = server.client(&["--json", "members", "add", "second", "--peer-urls", "http://127.0.0.1:7"]);
+    assert!(
+        json.contains(",second=http://127.0.0.1:7") || json.contains("second=http://127.0.0.1:7,"),
+        "{json}"
+    );
+    let id = json.split(r#""id":""#).nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(
+        server.client(&["members", "update", id, "--peer-urls", "http://127.0.0.1:8"]),
+        format!("updated {id}\n")
+    );
+    let list = server.client(&["members"]);
+    assert!(list.contains("(not started)") && list.contains("http://127.0.0.1:8"), "{list}");
+    assert!(server.client_failure(&["members", "promote", id]).contains("can only promote a learner member"));
+    assert_eq!(server.client(&["members", "remove", id]), format!("removed {id}\n"));
+    let gone = server.client_failure(&["members", "remove", id]);
+    assert!(gone.contains(&format!("there is no member {id}")), "{gone}");
+
+    let said = server.client(&["members", "add", "third", "--peer-urls", "http://127.0.0.1:9", "--learner"]);
+    assert!(said.contains("--initial-cluster-state existing") && said.contains("--name third"), "{said}");
+    assert!(server.client(&["members", "list"]).contains("learner"));
+    assert!(server.client_failure(&["members", "remove", "solo"]).contains("not enough started members"));
+    assert!(server.client(&["move-leader", "solo"]).starts_with("leadership moved from"));
+}
+
+#[test]
 fn a_dead_endpoint_is_passed_over() {
     let server = Server::start();
     let both = format!("127.0.0.1:1,{}", server.endpoint);

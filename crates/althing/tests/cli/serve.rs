@@ -37,12 +37,13 @@ fn the_data_of_an_etcd_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn an_existing_member_needs_its_data() {
+fn whoever_joins_needs_somebody_to_ask() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("none");
     let arguments = ["serve", "--initial-cluster-state=existing", "--data-dir", data.to_str().unwrap()];
     let refused = failure_of(&arguments);
-    assert!(refused.contains("holds no member"), "{refused}");
+    assert!(refused.contains("names none of its members"), "{refused}");
+    assert!(!data.exists(), "nothing was written");
 }
 
 /// The promise that `dev` stands on.
