@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::{bench, client, dev, serve, sim};
+use crate::{bench, client, dev, repair, serve, sim};
 
 /// A replicated store that speaks etcd's API, and the simulator that its protocol is tested in.
 #[derive(Debug, Parser)]
@@ -47,6 +47,8 @@ pub enum Command {
     Members(client::members::MembersArgs),
     /// Let another member lead
     MoveLeader(client::move_leader::MoveLeaderArgs),
+    /// After most members are lost for good: let one that survived go on alone
+    RepairQuorum(repair::RepairArgs),
     /// Run a protocol through simulated disasters and check it
     Sim(sim::SimArgs),
     /// Measure any etcd endpoint

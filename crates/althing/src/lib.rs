@@ -1,4 +1,4 @@
-//! What the binary does: serve, dev, sim, bench and the client commands. Each command is a module of its own; this
+//! What the binary does: serve, dev, repair-quorum, sim, bench and the client commands. Each command is a module of its own; this
 //! file is their table of contents.
 
 mod bench;
@@ -10,6 +10,7 @@ mod failure;
 pub mod fuzzing;
 mod logging;
 mod output;
+mod repair;
 mod serve;
 mod sim;
 
@@ -41,6 +42,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Status => client.run(client::status::run),
         Command::Members(args) => client.run(async |c| client::members::run(c, &args).await),
         Command::MoveLeader(args) => client.run(async |c| client::move_leader::run(c, &args).await),
+        Command::RepairQuorum(args) => repair::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Bench(args) => bench::run(&client, &args),
         Command::Completions { shell } => completions(shell),

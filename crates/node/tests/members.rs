@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{PATIENCE, TIMEOUT, TestCluster, add, get, put_ok, put_until_done, standing, until};
 use consensus::{Change, ChangeRefusal, Refusal, Standing};
-use node::{ErrandError, JoinError, MemberContext, Node, NodeError, StartError};
+use node::{ErrandError, JoinError, MemberContext, Node, NodeError, Patient, StartError};
 use types::{NodeId, Wire};
 
 async fn remove(cluster: &TestCluster, asked: usize, node: NodeId) {
@@ -210,6 +210,43 @@ async fn whoever_was_not_added_or_lost_its_data_is_told_so() {
     cluster.kill(0);
     let refused = Node::start(&cluster.configs[stranger]).unwrap_err();
     assert!(matches!(refused, StartError::Join(JoinError::NobodyAnswers { .. })), "{refused}");
+}
+
+/// Quorum loss: one of three is left, and a person decides that it goes on alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_survivor_goes_on_when_it_is_told_to_and_the_others_are_told_so() {
+    let mut cluster = TestCluster::started(3).await;
+    for index in 0..50 {
+        put_ok(&cluster.handle(0), &format!("k{index}"), "v").await;
+    }
+    get(&cluster.handle(2), "k49").await;
+    assert!(Patient::open(&cluster.data_dir(2)).is_err(), "it still runs");
+    for index in 0..3 {
+        cluster.kill(index);
+    }
+    let patient = Patient::open(&cluster.data_dir(2)).unwrap();
+    let survey = patient.survey();
+    assert_eq!((survey.members.len(), survey.damaged), (3, 0));
+    assert!(survey.last >= survey.applied && survey.last.0 > 0, "{survey:?}");
+    patient.go_on_alone().unwrap();
+
+    cluster.start(2);
+    put_until_done(&cluster.handle(2), "alone", "v").await;
+    for index in 0..50 {
+        assert!(get(&cluster.handle(2), &format!("k{index}")).await.is_some(), "k{index}");
+    }
+    assert_eq!(cluster.handle(2).members().len(), 1);
+    // A majority of the old configuration comes back. It may elect a leader, until it hears of the survivor.
+    for index in 0..2 {
+        cluster.start(index);
+    }
+    for index in 0..2 {
+        assert!(matches!(ended(cluster.nodes[index].as_ref().unwrap()).await, NodeError::Removed));
+        cluster.kill(index);
+    }
+    let joined = cluster.join(2, false).await;
+    votes(&cluster, 2, cluster.id(joined)).await;
+    assert_eq!(get(&cluster.handle(joined), "alone").await.as_deref(), Some("v"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

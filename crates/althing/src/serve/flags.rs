@@ -180,7 +180,7 @@ pub const FLAGS: &[Flag] = &[
     only_switch(
         "force-new-cluster",
         "false",
-        "restore the lost members from their data directories instead",
+        "see `althing repair-quorum`, which says first what may be lost",
     ),
     only_switch("unsafe-no-fsync", "false", "`althing dev --ephemeral` keeps its data in memory"),
 ];

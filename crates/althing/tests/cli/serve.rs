@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::process::{Running, Server, althing, failure_of};
+use crate::process::{Running, Server, althing, failure_of, run, stdout_of, text};
 
 #[test]
 fn a_signal_stops_it_in_good_order_and_the_data_is_there_again() {
@@ -58,4 +58,29 @@ fn it_stops_when_its_standard_input_ends() {
     process.wait_for_line("ready to serve client requests");
     drop(process.child.stdin.take());
     assert!(process.wait().success());
+}
+
+/// Quorum loss: nothing is done without consent, and nothing while the member runs.
+#[test]
+fn a_quorum_is_repaired_only_by_consent_and_on_a_stopped_member() {
+    let mut server = Server::start();
+    server.client(&["put", "kept", "yes"]);
+    let data_dir =
+        server.arguments().iter().find_map(|flag| flag.strip_prefix("--data-dir=")).unwrap().to_owned();
+    let repair = ["repair-quorum", "--data-dir", &data_dir];
+    let consent = "--i-accept-data-loss";
+    assert!(failure_of(&[&repair[..], &[consent]].concat()).contains("in use"));
+    server.process.signal(Signal::TERM);
+    server.process.wait();
+
+    let asked = run(&repair);
+    assert!(!asked.status.success());
+    assert!(text(&asked.stdout).contains("its log ends at term"), "{asked:?}");
+    assert!(text(&asked.stderr).contains("nothing was changed") && text(&asked.stderr).contains(consent));
+    assert!(stdout_of(&[&repair[..], &[consent]].concat()).contains("start this member as before"));
+
+    let mut again = Running::start(althing(&server.arguments()));
+    again.wait_for_line("ready to serve client requests");
+    assert_eq!(server.client(&["get", "kept"]), "yes\n");
+    assert!(failure_of(&["repair-quorum", "--data-dir", "/nonexistent"]).contains("holds no member"));
 }
