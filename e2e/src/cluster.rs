@@ -36,6 +36,8 @@ pub struct Node {
     pub data_dir: PathBuf,
     /// What it wrote to its standard output and error.
     pub log: PathBuf,
+    /// Whether it is added to the others, rather than founding the cluster with them.
+    pub joins: bool,
     process: Option<Child>,
 }
 
@@ -89,6 +91,7 @@ impl Cluster {
             peer_port,
             data_dir: dir.path().join(format!("n{number}.data")),
             log: dir.path().join(format!("n{number}.log")),
+            joins: false,
             process: None,
         });
         let nodes = nodes.collect();
@@ -96,13 +99,34 @@ impl Cluster {
         Ok(Cluster { nodes, binary, subcommand, extra_flags, dir })
     }
 
+    /// Lays out one more node, which is to join the others once it has been added; returns its index. It may live where
+    /// another one lived that is gone.
+    pub fn describe_joiner(&mut self, (client_port, peer_port): (u16, u16)) -> usize {
+        let index = self.nodes.len();
+        let name = format!("n{}", index + 1);
+        let at = |suffix: &str| self.dir.path().join(format!("{name}.{suffix}"));
+        let (data_dir, log) = (at("data"), at("log"));
+        self.nodes.push(Node { name, client_port, peer_port, data_dir, log, joins: true, process: None });
+        index
+    }
+
     /// The flags that node `index` is started with, which are etcd's.
     pub fn flags(&self, index: usize) -> Vec<String> {
         let node = &self.nodes[index];
         let client = format!("http://127.0.0.1:{}", node.client_port);
         let peer = format!("http://127.0.0.1:{}", node.peer_port);
-        let members: Vec<String> =
-            self.nodes.iter().map(|n| format!("{}=http://127.0.0.1:{}", n.name, n.peer_port)).collect();
+        // A joiner asks everybody who was here before it, but for those in whose place others have come.
+        let known = if node.joins { &self.nodes[..=index] } else { &self.nodes };
+        let is_replaced =
+            |place: usize| known[place + 1..].iter().any(|n| n.peer_port == known[place].peer_port);
+        let is_member = |place: &usize| {
+            if node.joins { !is_replaced(*place) } else { !known[*place].joins }
+        };
+        let members: Vec<String> = (0..known.len())
+            .filter(is_member)
+            .map(|place| format!("{}=http://127.0.0.1:{}", known[place].name, known[place].peer_port))
+            .collect();
+        let state = if node.joins { "existing" } else { "new" };
         let mut flags: Vec<String> = self.subcommand.iter().map(ToString::to_string).collect();
         for (flag, value) in [
             ("--name", node.name.clone()),
@@ -112,7 +136,7 @@ impl Cluster {
             ("--listen-peer-urls", peer.clone()),
             ("--initial-advertise-peer-urls", peer),
             ("--initial-cluster", members.join(",")),
-            ("--initial-cluster-state", "new".to_owned()),
+            ("--initial-cluster-state", state.to_owned()),
         ] {
             flags.extend([flag.to_owned(), value]);
         }
@@ -176,10 +200,34 @@ impl Cluster {
     /// # Errors
     /// If it does not run.
     pub fn stop(&mut self, index: usize, signal: Signal) -> anyhow::Result<std::process::ExitStatus> {
+        self.signal(index, signal)?;
         let mut process = self.nodes[index].process.take().context("the node does not run")?;
-        let pid = Pid::from_child(&process);
-        kill_process(pid, signal).context("cannot signal the node")?;
         Ok(process.wait()?)
+    }
+
+    /// Sends `signal` to node `index`, and goes on.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn signal(&self, index: usize, signal: Signal) -> anyhow::Result<()> {
+        let process = self.nodes[index].process.as_ref().context("the node does not run")?;
+        kill_process(Pid::from_child(process), signal).context("cannot signal the node")
+    }
+
+    /// Waits until node `index` ends by itself.
+    ///
+    /// # Errors
+    /// If it does not run, or goes on.
+    pub fn wait_until_ended(&mut self, index: usize) -> anyhow::Result<std::process::ExitStatus> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Some(status) = self.exit_status(index)? {
+                self.nodes[index].process = None;
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("{} goes on:\n{}", self.nodes[index].name, self.log_tail(index));
     }
 
     /// The process id of node `index`, if it runs.

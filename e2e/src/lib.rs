@@ -8,5 +8,6 @@ pub mod clients;
 pub mod cluster;
 pub mod etcdctl;
 pub mod load;
+pub mod members;
 pub mod plug;
 pub mod tools;

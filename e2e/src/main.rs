@@ -29,6 +29,8 @@ enum Suite {
     Clients,
     /// Kill leaders, followers and whole clusters under load; nothing acknowledged may be lost.
     Plug(e2e::plug::PlugOptions),
+    /// Grow from one node to three and replace members, dead and alive, under load; nothing acknowledged may be lost.
+    Members(e2e::members::MembersOptions),
     /// Garbage, wrong directories, full disks, flipped bits: a clear error each, and nothing lost.
     BadInput,
 }
@@ -42,6 +44,7 @@ fn main() -> anyhow::Result<()> {
         }
         Suite::Clients => e2e::clients::run(&althing),
         Suite::Plug(options) => e2e::plug::run(&althing, &options),
+        Suite::Members(options) => e2e::members::run(&althing, &options),
         Suite::BadInput => e2e::bad_input::run(&althing),
     }
 }

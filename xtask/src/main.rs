@@ -27,7 +27,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         line: Vec<String>,
     },
-    /// Slow tests with real processes and real clients: etcdctl, clients, plug, bad-input [default: all]
+    /// Slow tests with real processes and real clients: etcdctl, clients, plug, members, bad-input [default: all]
     E2e {
         /// A suite and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

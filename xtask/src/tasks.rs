@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::command::{cargo, release_dir, run};
 
 /// The suites of `e2e`, in the order in which `cargo xtask e2e` runs them.
-pub const E2E_SUITES: [&str; 4] = ["etcdctl", "clients", "bad-input", "plug"];
+pub const E2E_SUITES: [&str; 5] = ["etcdctl", "clients", "bad-input", "members", "plug"];
 
 /// `althing sim`.
 ///

@@ -15,6 +15,8 @@ const MASKS: &[(&str, &str)] = &[
     (r#""(TTL|GrantedTTL)" : \d+"#, r#""$1" : <seconds>"#),
     (r#""ttl":\d+"#, r#""ttl":<seconds>"#),
     (r"remaining\(\d+s\)", "remaining(<seconds>s)"),
+    // etcdctl pads a member's id with blanks.
+    (r"Member +[0-9a-f]{12,16}\b", "Member <id>"),
     // Lease ids and what is named after them, member ids in tables.
     (r"\b[0-9a-f]{15,16}\b", "<id>"),
     (r"\b\d{17,20}\b", "<id>"),

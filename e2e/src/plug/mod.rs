@@ -82,7 +82,11 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long clients go on after the last fault.
 const SETTLE: Duration = Duration::from_secs(1);
 
-fn judge(recorded: &Recorded) -> anyhow::Result<()> {
+/// Prints what was recorded, and judges it by every checker that fits.
+///
+/// # Errors
+/// If one of them finds a violation.
+pub fn judge(recorded: &Recorded) -> anyhow::Result<()> {
     let history = &recorded.history;
     let count = |wanted: fn(&checker::Outcome) -> bool| {
         history.operations().iter().filter(|operation| wanted(&operation.outcome)).count()
