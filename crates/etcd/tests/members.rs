@@ -70,6 +70,45 @@ async fn a_learner_is_shown_as_one_and_promoted_only_when_it_is_ready() {
     assert_eq!(refusal(cluster.member_add(add(8, true)).await), (Code::FailedPrecondition, text.to_owned()));
 }
 
+/// etcd-api.md §4.7: status and serializable ranges only; clients then turn to a voter.
+#[tokio::test]
+async fn a_learner_answers_what_etcds_learners_answer() {
+    let (mut voter, mut learner) = TestServer::with_learner().await;
+    voter.put("k", "v").await;
+    let unsupported = (Code::FailedPrecondition, "etcdserver: rpc not supported for learner".to_owned());
+    let range = pb::RangeRequest { key: b"k".as_slice().into(), ..Default::default() };
+    assert_eq!(refusal(learner.range(range.clone()).await), unsupported);
+    assert_eq!(refusal(learner.kv.put(common::put("k", "w")).await), unsupported);
+    let mut cluster = ClusterClient::new(learner.channel.clone());
+    assert_eq!(refusal(cluster.member_list(pb::MemberListRequest::default()).await), unsupported);
+    let watch = tokio_stream::pending::<pb::WatchRequest>();
+    let mut watches = pb::watch_client::WatchClient::new(learner.channel.clone());
+    assert_eq!(refusal(watches.watch(watch).await), unsupported);
+
+    learner.range(pb::RangeRequest { serializable: true, ..range.clone() }).await.unwrap();
+    let mut maintenance = MaintenanceClient::new(learner.channel.clone());
+    assert!(maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner().is_learner);
+    assert_eq!(learner.metric("etcd_server_is_learner").await, 1);
+
+    let id = learner.node.handle().id().0;
+    let mut cluster = ClusterClient::new(voter.channel.clone());
+    common::within(async {
+        // It may not have caught up yet.
+        while cluster.member_promote(pb::MemberPromoteRequest { id }).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    common::within(async {
+        while learner.metric("etcd_server_is_learner").await == 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!(learner.range(range).await.unwrap().kvs.len(), 1);
+    assert_eq!(voter.metric("etcd_server_is_learner").await, 0);
+}
+
 /// etcd-api.md §4.10.
 #[tokio::test]
 async fn senseless_changes_are_refused_in_the_words_of_etcd() {

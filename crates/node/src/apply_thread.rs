@@ -168,9 +168,7 @@ impl<P: Driven> ApplyThread<P> {
             tracing::error!(slot = %undecodable, "a committed entry cannot be decoded and changed nothing");
         }
         self.note_leases(&output.leases);
-        if output.members_changed {
-            self.tell_members()?;
-        }
+        let is_removed = output.members_changed && self.tell_members()?;
         if !output.events.is_empty() && self.shared.events.receiver_count() > 0 {
             let events = Arc::new(AppliedEvents { revisions: output.events, slot });
             // Without receivers by now, nobody misses it.
@@ -181,6 +179,9 @@ impl<P: Driven> ApplyThread<P> {
         let report = AppliedReport { upto: slot, bytes: group.bytes, own, skipped: false };
         self.mailboxes.core.post(CoreInput::Applied(report));
         self.checkpoints.applied(slot);
+        if is_removed {
+            self.shared.removed(); // whoever asked for it gets an answer before the core ends
+        }
         Ok(())
     }
 
@@ -202,7 +203,7 @@ impl<P: Driven> ApplyThread<P> {
         let installed =
             self.checkpoints.event(event, &mut self.kv).map_err(|error| self.failed(with_sources(&error)))?;
         let Some(answer) = installed else { return Ok(()) };
-        self.tell_members()?;
+        let is_removed = self.tell_members()?;
         let (upto, _) = self.kv.applied();
         self.shared.set_revision(self.kv.revision());
         // Without receivers, nobody missed anything.
@@ -210,15 +211,17 @@ impl<P: Driven> ApplyThread<P> {
         self.shared.metrics.checkpoints_installed.add(1);
         let report = AppliedReport { upto, bytes: 0, own: Vec::new(), skipped: true };
         self.mailboxes.core.post_all([CoreInput::Reply(answer), CoreInput::Applied(report)]);
+        if is_removed {
+            self.shared.removed();
+        }
         Ok(())
     }
 
-    /// Before anyone is told that the change is applied.
-    fn tell_members(&self) -> Result<(), NodeError> {
+    /// Before anyone is told that the change is applied. Returns whether this node was removed.
+    fn tell_members(&self) -> Result<bool, NodeError> {
         let (membership, published) =
             stores::members(&self.kv).map_err(|error| self.failed(with_sources(&error)))?;
-        self.peers.apply(&membership, published.iter().map(|member| NodeId(member.id)).collect());
-        Ok(())
+        Ok(self.peers.apply(&membership, published.iter().map(|member| NodeId(member.id)).collect()))
     }
 
     fn lead(&mut self, leading: bool) -> Result<(), NodeError> {

@@ -88,6 +88,15 @@ pub(crate) fn discover(config: &Config) -> Result<MemberIdentity, JoinError> {
     }
 }
 
+/// Whether another member knows that the member `id`, whose data directory is empty, ran before. Nobody may answer: when a
+/// cluster is founded, somebody has to be the first.
+pub(crate) fn has_run_before(config: &Config, id: NodeId) -> bool {
+    let others = config.cluster.members.iter().filter(|member| member.id != id);
+    let mut urls = others.flat_map(|member| &member.peer_urls);
+    let is_ours = |answer: &Acquaintance| answer.cluster == config.cluster.id;
+    urls.any(|url| ask(url).is_ok_and(|answer| is_ours(&answer) && answer.started.contains(&id)))
+}
+
 fn ask_all(config: &Config, others: &[String]) -> Result<MemberIdentity, JoinError> {
     let mut failures = Vec::new();
     let mut unknown_at = None;

@@ -21,6 +21,7 @@ mod engine;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod handle;
+mod identify;
 mod inputs;
 mod intake;
 mod join;

@@ -1,7 +1,7 @@
 //! Starting and stopping: which thread gets what, and in which order they end.
 //!
 //! ```text
-//!   start: check ─▶ listen ─▶ open log and state ─▶ recover the core ─▶ threads
+//!   start: check ─▶ who are we? ─▶ listen ─▶ open log and state ─▶ recover the core ─▶ threads
 //!   stop:  drain clients ─▶ core ─▶ connections ─▶ disk (writes and syncs the rest) ─▶ apply ─▶ state synced
 //! ```
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use consensus::{Consensus, Lane, Out, Recovered, Submitter, SubmitterConfig};
+use consensus::{Consensus, Lane, Membership, Out, Recovered, Submitter, SubmitterConfig};
 use storage::{Disk, Engine, Log};
 use tokio::sync::oneshot;
 use types::{NodeId, Now, SessionId, Wire};
@@ -21,6 +21,7 @@ use crate::config::{Config, NodeError, StartError};
 use crate::core_thread::{CoreStart, CoreThread};
 use crate::disk_thread::DiskThread;
 use crate::handle::{Handle, Questions};
+use crate::identify::identify;
 use crate::inputs::{ClientInput, ClientPort, CoreInput, Mailboxes};
 use crate::intake::Intake;
 use crate::mailbox::Mailbox;
@@ -144,8 +145,10 @@ fn launch<P: Driven>(
     protocol: u8,
     recover: impl FnOnce(&MemberIdentity, u64, Recovered<P>, Now, &mut Out<P>) -> P,
 ) -> Result<Node, StartError> {
+    // Before this member listens: those who start at the same time would wait for each other's answers.
+    let whose = identify(config)?;
     let listeners = listen(&config.listen_peers)?;
-    let stores = Stores::open(config)?;
+    let stores = Stores::open(config, whose)?;
     stores.log_report();
     let Stores { identity, member_dir, log, recovery, engine, kv, staged, log_path, state_path } = stores;
     let id = identity.member;
@@ -156,7 +159,8 @@ fn launch<P: Driven>(
     let (membership, published) = members(&kv).map_err(unreadable)?;
     let disk = recovered::<P>(recovery, kv.applied(), membership.clone(), &log_path)?;
     let core = recover(&identity, rand::random(), disk, clock.now(), &mut out);
-    let roster = Roster::new(id, &identity.known);
+    let contacts = if identity.is_founder { Membership::default() } else { identity.known.clone() };
+    let roster = Roster::new(id, &contacts);
     let cluster = identity.cluster;
     let shared = Arc::new(Shared::new(identity, member_dir, clock, engine.clone(), &kv, core.status()));
 
@@ -177,7 +181,9 @@ fn launch<P: Driven>(
     let introduction = introduction_frame(&config.peer_urls());
     let news = Arc::new(News { core: mailboxes.core.clone(), shared: shared.clone() });
     let peers = Arc::new(Peers::new(me, introduction, roster, shared.clone(), news));
-    peers.apply(&membership, published.iter().map(|member| NodeId(member.id)).collect());
+    if peers.apply(&membership, published.iter().map(|member| NodeId(member.id)).collect()) {
+        shared.removed(); // a crash came before that was written down
+    }
     let questions = Arc::new(Questions::default());
     let intake = Intake::new(mailboxes.core.clone(), peers.clone(), questions.clone());
     let acceptor = Acceptor::new(me, intake, peers.clone(), shared.metrics.clone()).map_err(sockets)?;

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use consensus::{Consensus, Membership, Recovered};
 use kv::Kv;
-use storage::{Disk, Identity, Log, LogOptions, OpenLogError, Recovery};
+use storage::{Disk, Identity, Log, LogOptions, Recovery};
 use types::{Epoch, Slot, SlotState, Wire};
 
 use crate::checkpoints::Staged;
 use crate::config::{Config, StartError, Storage};
+use crate::identify::Whose;
 use crate::mem_disk::MemDisk;
 use crate::member_file::MemberIdentity;
-use crate::{RealDisk, StateEngine, join};
+use crate::{RealDisk, StateEngine};
 
 /// The log of a node, wherever it is.
 pub(crate) enum AnyLog {
@@ -38,36 +39,28 @@ pub(crate) struct Stores {
 const MEMORY_SEGMENT_BYTES: u64 = 4 << 20;
 
 impl Stores {
-    /// Opens or creates the stores that `config` names.
+    /// Opens or creates the stores that `config` names, which are this member's.
     ///
     /// # Errors
     /// [`StartError`], naming the directory.
-    pub(crate) fn open(config: &Config) -> Result<Stores, StartError> {
+    pub(crate) fn open(config: &Config, whose: Whose) -> Result<Stores, StartError> {
         match &config.storage {
-            Storage::Directory(directory) => Stores::open_directory(config, directory),
-            Storage::Ephemeral => Stores::open_memory(config),
+            Storage::Directory(directory) => Stores::open_directory(config, directory, whose),
+            Storage::Ephemeral => Stores::open_memory(config, whose),
         }
     }
 
-    fn open_directory(config: &Config, directory: &Path) -> Result<Stores, StartError> {
+    fn open_directory(config: &Config, directory: &Path, whose: Whose) -> Result<Stores, StartError> {
+        let Whose { identity, is_written } = whose;
         let member = directory.join("member");
         let (log_path, state_path) = (member.join("log"), member.join("state"));
-        let written = MemberIdentity::read(&member)?;
-        let identity = match &written {
-            Some(identity) => same_member(identity, config, &log_path)?,
-            None if config.joins && !holds_log(&log_path) => join::discover(config)?,
-            None => founder(config)?,
-        };
-        if identity.is_removed {
-            return Err(StartError::Removed { path: directory.display().to_string() });
-        }
         // The log's directory is locked first, and tells whose it is: nothing is touched that is not ours.
         let disk = RealDisk::open(&log_path)?;
-        if written.is_none() && !identity.is_founder {
+        if !is_written && !identity.is_founder {
             identity.write(&member)?; // before there is a log that the flags do not explain
         }
         let (log, recovery) = open_log(disk, config.log_segment_bytes, &identity, &log_path)?;
-        if written.is_none() && identity.is_founder {
+        if !is_written && identity.is_founder {
             identity.write(&member)?; // after the log has turned out to be ours
         }
         let state_text = state_path.display().to_string();
@@ -92,8 +85,8 @@ impl Stores {
         })
     }
 
-    fn open_memory(config: &Config) -> Result<Stores, StartError> {
-        let identity = if config.joins { join::discover(config)? } else { founder(config)? };
+    fn open_memory(config: &Config, whose: Whose) -> Result<Stores, StartError> {
+        let identity = whose.identity;
         let path = Path::new("memory");
         let segment_bytes = config.log_segment_bytes.min(MEMORY_SEGMENT_BYTES);
         let (log, recovery) = open_log(MemDisk::default(), segment_bytes, &identity, path)?;
@@ -122,44 +115,6 @@ impl Stores {
             tracing::warn!(path = self.state_path, "the state is incomplete and waits for a checkpoint");
         }
     }
-}
-
-/// Who a member is that founds the cluster of its flags.
-fn founder(config: &Config) -> Result<MemberIdentity, StartError> {
-    Ok(MemberIdentity {
-        cluster: config.cluster.id,
-        member: config.cluster.member(&config.name)?.id,
-        token: config.cluster.token.clone(),
-        is_founder: true,
-        is_removed: false,
-        known: config.cluster.membership(),
-    })
-}
-
-/// Checks that the flags do not speak of another member or cluster. Otherwise what they say of members is of no
-/// importance any more.
-fn same_member(
-    found: &MemberIdentity,
-    config: &Config,
-    log_path: &Path,
-) -> Result<MemberIdentity, StartError> {
-    let refused = |source| StartError::Log { path: log_path.display().to_string(), source };
-    let by_flags = config.cluster.member(&config.name)?.id;
-    let is_anothers = config.cluster.members.iter().any(|member| member.id == found.member);
-    if found.token != config.cluster.token {
-        let (found, expected) = (found.cluster, config.cluster.id);
-        return Err(refused(OpenLogError::OtherCluster { found, expected }));
-    }
-    if is_anothers && by_flags != found.member {
-        return Err(refused(OpenLogError::OtherMember { found: found.member, expected: by_flags }));
-    }
-    Ok(found.clone())
-}
-
-/// Whether a member has kept its log here before.
-fn holds_log(directory: &Path) -> bool {
-    let is_segment = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("log-");
-    std::fs::read_dir(directory).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(is_segment)))
 }
 
 fn open_log<D: Disk>(

@@ -117,11 +117,11 @@ async fn a_member_removed_while_it_was_down_is_told_by_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_is_removed_hands_over_and_ends() {
+async fn a_leader_that_is_asked_to_remove_itself_answers_hands_over_and_ends() {
     let mut cluster = TestCluster::started(3).await;
     let leader = cluster.leader().await;
     let asked = (leader + 1) % 3;
-    remove(&cluster, asked, cluster.id(leader)).await;
+    remove(&cluster, leader, cluster.id(leader)).await;
     let node = cluster.nodes[leader].take().unwrap();
     assert!(matches!(ended(&node).await, NodeError::Removed));
     drop(node);
@@ -210,6 +210,17 @@ async fn whoever_was_not_added_or_lost_its_data_is_told_so() {
     cluster.kill(0);
     let refused = Node::start(&cluster.configs[stranger]).unwrap_err();
     assert!(matches!(refused, StartError::Join(JoinError::NobodyAnswers { .. })), "{refused}");
+}
+
+/// It may have voted for what it has forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_founder_that_lost_its_data_is_not_let_in_again() {
+    let mut cluster = TestCluster::started(3).await;
+    cluster.kill(2);
+    fs::remove_dir_all(cluster.data_dir(2)).unwrap();
+    let refused = Node::start(&cluster.configs[2]).unwrap_err();
+    assert!(matches!(refused, StartError::Join(JoinError::StartedBefore { .. })), "{refused}");
+    put_ok(&cluster.handle(0), "k", "v").await;
 }
 
 /// Quorum loss: one of three is left, and a person decides that it goes on alone.

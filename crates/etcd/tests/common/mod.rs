@@ -5,8 +5,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use etcd::proto::etcdserverpb::cluster_client::ClusterClient;
 use etcd::proto::etcdserverpb::kv_client::KvClient;
-use etcd::proto::etcdserverpb::{PutRequest, RangeRequest, RangeResponse, ResponseHeader};
+use etcd::proto::etcdserverpb::{MemberAddRequest, PutRequest, RangeRequest, RangeResponse, ResponseHeader};
 use etcd::{Server, ServerConfig};
 use node::{Cluster, Config, Node, Storage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,6 +46,26 @@ impl TestServer {
         let cluster = Cluster::parse(members, "test").expect("a cluster");
         let mut node_config = Config::new("alone", cluster, Storage::Ephemeral);
         node_config.listen_peers = vec!["127.0.0.1:0".to_owned()];
+        TestServer::of(node_config, config, ready).await
+    }
+
+    /// Two servers, of which the second has been added to the first as a learner.
+    pub async fn with_learner() -> (TestServer, TestServer) {
+        let [founder, learner] = [free_url(), free_url()];
+        let cluster = |members: &str| Cluster::parse(members, "test").expect("a cluster");
+        let alone = cluster(&format!("alone={founder}"));
+        let alone = Config::new("alone", alone, Storage::Ephemeral);
+        let first = TestServer::of(alone, ServerConfig::default(), true).await;
+        let add = MemberAddRequest { peer_urls: vec![learner.clone()], is_learner: true };
+        ClusterClient::new(first.channel.clone()).member_add(add).await.expect("it is added");
+        let both = cluster(&format!("alone={founder},learner={learner}"));
+        let mut joiner = Config::new("learner", both, Storage::Ephemeral);
+        joiner.joins = true;
+        let second = TestServer::of(joiner, ServerConfig::default(), true).await;
+        (first, second)
+    }
+
+    async fn of(mut node_config: Config, config: ServerConfig, ready: bool) -> TestServer {
         node_config.client_urls = vec!["http://127.0.0.1:2379".to_owned()];
         node_config.heartbeat_interval = Duration::from_millis(20);
         node_config.election_timeout = Duration::from_millis(100);
@@ -80,6 +101,11 @@ impl TestServer {
     pub async fn range(&mut self, request: RangeRequest) -> Result<RangeResponse, Status> {
         self.kv.range(request).await.map(tonic::Response::into_inner)
     }
+}
+
+fn free_url() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    format!("http://{}", listener.local_addr().expect("its address"))
 }
 
 /// Sends bytes and returns everything that comes until the server closes the connection.

@@ -81,14 +81,13 @@ impl Peers {
         self.follow(&roster);
     }
 
-    /// This much about the members is applied here.
-    pub(crate) fn apply(&self, membership: &Membership, started: BTreeSet<NodeId>) {
+    /// This much about the members is applied here. Returns whether this node was removed.
+    #[must_use]
+    pub(crate) fn apply(&self, membership: &Membership, started: BTreeSet<NodeId>) -> bool {
         let mut roster = self.roster();
         roster.apply(membership, started);
         self.follow(&roster);
-        if roster.is_removed(self.me.from) {
-            self.shared.removed();
-        }
+        roster.is_removed(self.me.from)
     }
 
     /// A peer that connected says where it lives.
