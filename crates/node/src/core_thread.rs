@@ -396,7 +396,7 @@ impl<P: Driven> CoreThread<P> {
         self.submitter.event(event, &mut self.outcomes);
         match event {
             Event::Leadership { role, .. } => self.on_leadership(*role),
-            Event::MembershipChanged { membership } => self.on_membership(membership),
+            Event::MembershipChanged { membership, .. } => self.on_membership(membership),
             _ => {}
         }
     }

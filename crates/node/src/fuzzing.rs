@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use types::fuzzing::one_form;
 
 use crate::leases::{LeaseAnswer, LeaseQuestion};
-use crate::peers::{Frame, Hello, Verdict, answer_frame, next_frame, question_frame, renew_seal};
+use crate::peers::{Frame, Hello, Verdict, answer_frame, introduction_frame, next_frame, question_frame, renew_seal};
 
 /// Frames come out the same however the stream is cut, and those with an id are written as they were read.
 /// The first byte of `data` says how long the pieces are, its lowest bit whether checksums are made true first.
@@ -23,6 +23,10 @@ pub fn frames(data: &[u8]) {
     for frame in whole {
         let (written, body) = match &frame {
             Frame::Protocol(_) => continue,
+            Frame::Introduction(urls) => {
+                assert_eq!(read(&[&introduction_frame(urls)]), [frame]);
+                continue;
+            }
             Frame::Question { id, body } => (question_frame(*id, body), body),
             Frame::Answer { id, body } => (answer_frame(*id, body), body),
         };

@@ -71,7 +71,7 @@ mod tests {
             log.append(&[LogOp::Put(Slot(slot), Bytes::from(vec![1; 50_000]))]).unwrap();
             log.sync().unwrap();
         }
-        let (metrics, start) = (Metrics::new([]), Instant::now());
+        let (metrics, start) = (Metrics::default(), Instant::now());
         let mut scrubber = Scrubber::new(start, PIECE_BYTES);
         assert_eq!(scrubber.go_on(start, &log, &metrics), None);
         assert_eq!(metrics.scrub_bytes.get(), 0, "not due yet");
