@@ -4,7 +4,9 @@ use bytes::{Bytes, BytesMut};
 use types::fuzzing::one_form;
 
 use crate::leases::{LeaseAnswer, LeaseQuestion};
-use crate::peers::{Frame, Hello, Verdict, answer_frame, introduction_frame, next_frame, question_frame, renew_seal};
+use crate::peers::{
+    Frame, Hello, Verdict, answer_frame, introduction_frame, next_frame, question_frame, renew_seal,
+};
 
 /// Frames come out the same however the stream is cut, and those with an id are written as they were read.
 /// The first byte of `data` says how long the pieces are, its lowest bit whether checksums are made true first.
