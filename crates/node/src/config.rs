@@ -60,7 +60,9 @@ pub enum StartError {
     #[error(transparent)]
     Join(#[from] crate::JoinError),
     /// The file that says who the data belongs to cannot be used.
-    #[error("cannot use {path}: {reason}")]
+    #[error(
+        "cannot use {path}: {reason}; if it is damaged, move it away: the log says whose it is, and other members who"
+    )]
     Identity {
         /// The file.
         path: String,

@@ -26,7 +26,10 @@ pub(crate) struct Whose {
 /// [`StartError`] if the data is somebody else's, or nobody can tell.
 pub(crate) fn identify(config: &Config) -> Result<Whose, StartError> {
     let Storage::Directory(directory) = &config.storage else {
-        let identity = if config.joins { join::discover(config)? } else { founder(config)? };
+        let identity = match config.joins {
+            true => join::discover(config)?.without_data()?,
+            false => founder(config)?,
+        };
         return Ok(Whose { identity, is_written: false });
     };
     let member = directory.join("member");
@@ -38,8 +41,13 @@ pub(crate) fn identify(config: &Config) -> Result<Whose, StartError> {
         }
         return Ok(Whose { identity: found, is_written: true });
     }
+    // Without a log it can have forgotten what it voted for; a log says itself whether it is this member's.
     let is_new = !holds_log(&log_path);
-    let identity = if config.joins && is_new { join::discover(config)? } else { founder(config)? };
+    let identity = match (config.joins, is_new) {
+        (true, true) => join::discover(config)?.without_data()?,
+        (true, false) => join::discover(config).map(|found| found.identity).or_else(|_| founder(config))?,
+        (false, _) => founder(config)?,
+    };
     if is_new && join::has_run_before(config, identity.member) {
         return Err(JoinError::StartedBefore { id: identity.member }.into());
     }

@@ -63,11 +63,31 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long one of them may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Who this member is.
+pub(crate) struct Found {
+    pub(crate) identity: MemberIdentity,
+    /// Whether it ran before.
+    has_run: bool,
+}
+
+impl Found {
+    /// The identity of a member without data.
+    ///
+    /// # Errors
+    /// [`JoinError::StartedBefore`] if it once had some.
+    pub(crate) fn without_data(self) -> Result<MemberIdentity, JoinError> {
+        match self.has_run {
+            true => Err(JoinError::StartedBefore { id: self.identity.member }),
+            false => Ok(self.identity),
+        }
+    }
+}
+
 /// Learns from the members in `config.cluster` who this one is.
 ///
 /// # Errors
 /// [`JoinError`], after a few seconds.
-pub(crate) fn discover(config: &Config) -> Result<MemberIdentity, JoinError> {
+pub(crate) fn discover(config: &Config) -> Result<Found, JoinError> {
     let others = config.cluster.members.iter().filter(|member| member.name != config.name);
     let others: Vec<String> = others.flat_map(|member| member.peer_urls.clone()).collect();
     if others.is_empty() {
@@ -76,8 +96,7 @@ pub(crate) fn discover(config: &Config) -> Result<MemberIdentity, JoinError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let refusal = match ask_all(config, &others) {
-            Ok(identity) => return Ok(identity),
-            Err(refusal @ JoinError::StartedBefore { .. }) => return Err(refusal),
+            Ok(found) => return Ok(found),
             Err(refusal) => refusal,
         };
         // A member that has not heard of the addition yet soon will have.
@@ -97,7 +116,7 @@ pub(crate) fn has_run_before(config: &Config, id: NodeId) -> bool {
     urls.any(|url| ask(url).is_ok_and(|answer| is_ours(&answer) && answer.started.contains(&id)))
 }
 
-fn ask_all(config: &Config, others: &[String]) -> Result<MemberIdentity, JoinError> {
+fn ask_all(config: &Config, others: &[String]) -> Result<Found, JoinError> {
     let mut failures = Vec::new();
     let mut unknown_at = None;
     for url in others {
@@ -116,23 +135,21 @@ fn ask_all(config: &Config, others: &[String]) -> Result<MemberIdentity, JoinErr
 }
 
 /// Finds this member in what another one says.
-fn recognise(config: &Config, answer: Acquaintance) -> Result<MemberIdentity, JoinError> {
+fn recognise(config: &Config, answer: Acquaintance) -> Result<Found, JoinError> {
     let own = config.peer_urls();
     let ids = answer.membership.members.keys();
     let Some(id) = ids.copied().find(|id| peer_urls(&answer.membership, *id) == own) else {
         return Err(JoinError::NotAdded { cluster: answer.cluster, urls: own.join(",") });
     };
-    if answer.started.contains(&id) {
-        return Err(JoinError::StartedBefore { id });
-    }
-    Ok(MemberIdentity {
+    let identity = MemberIdentity {
         cluster: answer.cluster,
         member: id,
         token: config.cluster.token.clone(),
         is_founder: false,
         is_removed: false,
         known: answer.membership,
-    })
+    };
+    Ok(Found { identity, has_run: answer.started.contains(&id) })
 }
 
 fn ask(url: &str) -> io::Result<Acquaintance> {

@@ -212,6 +212,39 @@ async fn whoever_was_not_added_or_lost_its_data_is_told_so() {
     assert!(matches!(refused, StartError::Join(JoinError::NobodyAnswers { .. })), "{refused}");
 }
 
+/// What `member/identity` says, the log and the other members say as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_identity_is_named_and_can_be_moved_away() {
+    let mut cluster = TestCluster::started(1).await;
+    let joined = cluster.join(0, false).await;
+    votes(&cluster, 0, cluster.id(joined)).await;
+    for index in [joined, 0] {
+        put_until_done(&cluster.handle(0), "k", "v").await;
+        cluster.kill(index);
+        let file = cluster.data_dir(index).join("member/identity");
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[20] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        let refused = Node::start(&cluster.configs[index]).unwrap_err();
+        assert!(matches!(refused, StartError::Identity { .. }), "{refused}");
+        fs::remove_file(&file).unwrap();
+        cluster.start(index);
+        assert_eq!(get(&cluster.handle(index), "k").await.as_deref(), Some("v"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_stops_hands_over_first() {
+    let cluster = TestCluster::started(3).await;
+    let leader = cluster.leader().await;
+    let epoch = cluster.handle(leader).epoch();
+    cluster.handle(leader).hand_over(TIMEOUT).await;
+    let next = cluster.leader().await;
+    assert!(next != leader && cluster.handle(next).epoch() == epoch + 1, "one election, won at once");
+    cluster.handle(leader).hand_over(TIMEOUT).await; // it leads no more: nothing to do
+    assert_eq!(cluster.leader().await, next);
+}
+
 /// It may have voted for what it has forgotten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_founder_that_lost_its_data_is_not_let_in_again() {

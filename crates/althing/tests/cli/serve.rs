@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::process::{Running, Server, althing, failure_of, run, stdout_of, text};
+use crate::process::{Running, Server, althing, failure_of, free_port, run, stdout_of, text, wait_for};
 
 #[test]
 fn a_signal_stops_it_in_good_order_and_the_data_is_there_again() {
@@ -83,4 +83,36 @@ fn a_quorum_is_repaired_only_by_consent_and_on_a_stopped_member() {
     again.wait_for_line("ready to serve client requests");
     assert_eq!(server.client(&["get", "kept"]), "yes\n");
     assert!(failure_of(&["repair-quorum", "--data-dir", "/nonexistent"]).contains("holds no member"));
+}
+
+/// `docs/members.md`, word by word: what `members add` prints is what the new member is started with.
+#[test]
+fn a_member_is_added_started_as_told_removed_and_ends_for_good() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    let peer_url = format!("http://127.0.0.1:{}", free_port());
+    let client_url = format!("http://127.0.0.1:{}", free_port());
+    let said = server.client(&["members", "add", "second", "--peer-urls", &peer_url]);
+    let told = said.lines().nth(1).unwrap().trim().strip_prefix("althing ").unwrap();
+    let mut arguments: Vec<&str> = told.split(' ').collect();
+    let data_dir = dir.path().join("data").display().to_string();
+    arguments.extend(["--data-dir", &data_dir, "--listen-client-urls", &client_url]);
+    let mut second = Running::start(althing(&arguments));
+    second.wait_for_line("ready to serve client requests");
+    let endpoint = client_url.trim_start_matches("http://");
+    stdout_of(&["--endpoints", endpoint, "put", "by", "second"]);
+
+    // Once it votes it may lead, and the first one may go.
+    wait_for("the move", || {
+        run(&server.with_endpoint(&["move-leader", "second"])).status.success().then_some(())
+    });
+    assert_eq!(server.client(&["get", "by"]), "second\n");
+    assert!(stdout_of(&["--endpoints", endpoint, "members", "remove", "second"]).starts_with("removed "));
+    assert_eq!(second.wait().code(), Some(3));
+    let again = run(&arguments);
+    assert_eq!(again.status.code(), Some(3));
+    assert!(text(&again.stderr).contains("the member has been permanently removed from the cluster"));
+    wait_for("the first one leads", || {
+        run(&server.with_endpoint(&["put", "k", "v"])).status.success().then_some(())
+    });
 }
