@@ -1,9 +1,8 @@
 //! What a front-end can ask of a running node. Clonable, usable from any task.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use crate::leases::{LeaseAnswer, LeaseQuestion, LeaseTimes};
 use crate::mailbox::Rejected;
 use crate::metrics::Metrics;
 use crate::peers::{Peers, question_frame};
+use crate::questions::Questions;
 use crate::shared::{AppliedEvents, Published, Shared};
 use crate::{MemberInfo, StateEngine, member, stores};
 
@@ -375,42 +375,6 @@ impl Subscription {
             Ok(Published::Jumped) | Err(broadcast::error::RecvError::Lagged(_)) => Some(Next::Missed),
             Err(broadcast::error::RecvError::Closed) => None,
         }
-    }
-}
-
-/// Questions to peers that wait for an answer.
-#[derive(Debug, Default)]
-pub(crate) struct Questions {
-    next: AtomicU64,
-    open: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
-}
-
-impl Questions {
-    fn open(&self) -> (u64, oneshot::Receiver<Bytes>) {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
-        self.lock().insert(id, sender);
-        (id, receiver)
-    }
-
-    fn close(&self, id: u64) {
-        self.lock().remove(&id);
-    }
-
-    /// A peer answered. Answers that come too late are nobody's.
-    pub(crate) fn answered(&self, id: u64, body: Bytes) {
-        if let Some(asker) = self.lock().remove(&id) {
-            asker.send(body).ok();
-        }
-    }
-
-    /// The node stops: whoever waits is told.
-    pub(crate) fn stop(&self) {
-        self.lock().clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Bytes>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

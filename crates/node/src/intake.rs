@@ -7,11 +7,11 @@ use bytes::Bytes;
 use consensus::Lane;
 use types::{NodeId, Wire};
 
-use crate::handle::Questions;
 use crate::inputs::{CoreInput, LeaseAsk, LeaseReply};
 use crate::mailbox::Mailbox;
 use crate::node::Driven;
 use crate::peers::{Deliver, Frame, FrameError, Peers};
+use crate::questions::Questions;
 
 /// Takes frames on the threads of the connections they came by.
 pub(crate) struct Intake<P: Driven> {

@@ -33,6 +33,7 @@ mod member_file;
 mod metrics;
 mod node;
 mod peers;
+mod questions;
 mod repair;
 mod scrub;
 mod shared;

@@ -20,13 +20,14 @@ use crate::checkpoints::Checkpoints;
 use crate::config::{Config, NodeError, StartError};
 use crate::core_thread::{CoreStart, CoreThread};
 use crate::disk_thread::DiskThread;
-use crate::handle::{Handle, Questions};
+use crate::handle::Handle;
 use crate::identify::identify;
 use crate::inputs::{ClientInput, ClientPort, CoreInput, Mailboxes};
 use crate::intake::Intake;
 use crate::mailbox::Mailbox;
 use crate::member_file::MemberIdentity;
 use crate::peers::{Acceptor, Hello, LinkNews, Outbox, Peers, Purpose, Roster, introduction_frame};
+use crate::questions::Questions;
 use crate::shared::{Clock, PanicGuard, Shared};
 use crate::stores::{AnyLog, Stores, members, recovered};
 
@@ -160,8 +161,6 @@ fn launch<P: Driven>(
     let disk = recovered::<P>(recovery, kv.applied(), membership.clone(), &log_path)?;
     let core = recover(&identity, rand::random(), disk, clock.now(), &mut out);
     let contacts = if identity.is_founder { Membership::default() } else { identity.known.clone() };
-    let roster = Roster::new(id, &contacts);
-    let cluster = identity.cluster;
     let shared = Arc::new(Shared::new(identity, member_dir, clock, engine.clone(), &kv, core.status()));
 
     let mailboxes = Mailboxes::<P> {
@@ -169,25 +168,11 @@ fn launch<P: Driven>(
         disk: Arc::new(Mailbox::new(0, 0)),
         apply: Arc::new(Mailbox::new(0, 0)),
     };
-    let me = Hello {
-        purpose: Purpose::Talk(Lane::Control),
-        protocol,
-        cluster,
-        from: id,
-        to: id,
-        incarnation: rand::random(),
-    };
-    let sockets = |source| StartError::System { what: "a descriptor", source };
-    let introduction = introduction_frame(&config.peer_urls());
-    let news = Arc::new(News { core: mailboxes.core.clone(), shared: shared.clone() });
-    let peers = Arc::new(Peers::new(me, introduction, roster, shared.clone(), news));
+    let Connections { peers, acceptor, questions } =
+        connect(config, protocol, &contacts, shared.clone(), &mailboxes)?;
     if peers.apply(&membership, published.iter().map(|member| NodeId(member.id)).collect()) {
         shared.removed(); // a crash came before that was written down
     }
-    let questions = Arc::new(Questions::default());
-    let intake = Intake::new(mailboxes.core.clone(), peers.clone(), questions.clone());
-    let acceptor = Acceptor::new(me, intake, peers.clone(), shared.metrics.clone()).map_err(sockets)?;
-    let acceptor = Arc::new(acceptor);
 
     let session = SessionId(rand::random());
     let submitter = Submitter::new(session, SubmitterConfig::default());
@@ -258,6 +243,41 @@ fn launch<P: Driven>(
     let handle = Handle::new(shared.clone(), port.clone(), peers, questions);
     threads.stages.reverse();
     Ok(Node { handle, shared, port, stages: threads.stages })
+}
+
+/// What peers are talked to by.
+struct Connections<P: Driven> {
+    peers: Arc<Peers>,
+    acceptor: Arc<Acceptor<Intake<P>>>,
+    questions: Arc<Questions>,
+}
+
+/// Dials `contacts` and whoever turns up later; what arrives goes to the core.
+fn connect<P: Driven>(
+    config: &Config,
+    protocol: u8,
+    contacts: &Membership,
+    shared: Arc<Shared>,
+    mailboxes: &Mailboxes<P>,
+) -> Result<Connections<P>, StartError> {
+    let id = shared.id;
+    let me = Hello {
+        purpose: Purpose::Talk(Lane::Control),
+        protocol,
+        cluster: shared.cluster_id(),
+        from: id,
+        to: id,
+        incarnation: rand::random(),
+    };
+    let introduction = introduction_frame(&config.peer_urls());
+    let news = Arc::new(News { core: mailboxes.core.clone(), shared: shared.clone() });
+    let metrics = shared.metrics.clone();
+    let peers = Arc::new(Peers::new(me, introduction, Roster::new(id, contacts), shared, news));
+    let questions = Arc::new(Questions::default());
+    let intake = Intake::new(mailboxes.core.clone(), peers.clone(), questions.clone());
+    let acceptor = Acceptor::new(me, intake, peers.clone(), metrics)
+        .map_err(|source| StartError::System { what: "a descriptor", source })?;
+    Ok(Connections { peers, acceptor: Arc::new(acceptor), questions })
 }
 
 /// What a thread does.
