@@ -30,6 +30,8 @@ pub struct Config {
     pub advertise_client: Vec<Url>,
     /// Where peers are listened for.
     pub listen_peer: Vec<Url>,
+    /// What the other members are told; sorted.
+    pub advertise_peer: Vec<Url>,
     /// The founding members, or, for a member that joins, some of those who are there: name to peer URLs.
     pub members: BTreeMap<String, Vec<Url>>,
     /// Whether the cluster is being founded (`--initial-cluster-state new`).
@@ -63,11 +65,13 @@ impl Config {
         let listen_client = urls(settings, "listen-client-urls")?;
         let listen_peer = urls(settings, "listen-peer-urls")?;
         check_ports(settings, &listen_client, &listen_peer)?;
-        let advertise_peer = urls_or(settings, "initial-advertise-peer-urls", &listen_peer)?;
+        let mut advertise_peer = urls_or(settings, "initial-advertise-peer-urls", &listen_peer)?;
+        advertise_peer.sort();
         Ok(Config {
             data_dir: settings.text("data-dir").replace("${name}", &name).into(),
             advertise_client: urls_or(settings, "advertise-client-urls", &listen_client)?,
             members: members(settings, &name, &advertise_peer)?,
+            advertise_peer,
             founding: founding(settings)?,
             token: settings.text("initial-cluster-token").to_owned(),
             heartbeat: Duration::from_millis(heartbeat_ms),
@@ -80,6 +84,30 @@ impl Config {
             listen_client,
             listen_peer,
         })
+    }
+}
+
+impl Config {
+    /// Checks what matters as long as the data directory is empty: that this member lives where `--initial-cluster` says.
+    /// Later it may have moved.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check_first_start(&self, settings: &Settings) -> Result<(), Failure> {
+        let own = &self.members[&self.name];
+        if *own == self.advertise_peer {
+            return Ok(());
+        }
+        let shown = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>().join(",");
+        let what = format!(
+            "{} says {}={}, but {} is {}",
+            settings.cite("initial-cluster"),
+            self.name,
+            shown(own),
+            settings.cite("initial-advertise-peer-urls"),
+            shown(&self.advertise_peer),
+        );
+        Err(Failure::new(what).next(format_args!("--initial-advertise-peer-urls={}", shown(own))))
     }
 }
 
@@ -146,22 +174,10 @@ fn members(
     }
     let members = parse_members(text, &settings.cite("initial-cluster"))?;
     let cite = settings.cite("initial-cluster");
-    let Some(own) = members.get(name) else {
+    if !members.contains_key(name) {
         let names: Vec<_> = members.keys().map(String::as_str).collect();
         let what = format!("this member's {} {name:?} is not in {cite}", settings.cite("name"));
         return Err(Failure::new(what).next(format_args!("--name with one of: {}", names.join(", "))));
-    };
-    let mut told = advertise_peer.to_vec();
-    told.sort();
-    if *own != told {
-        let shown = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>().join(",");
-        let what = format!(
-            "{cite} says {name}={}, but {} is {}",
-            shown(own),
-            settings.cite("initial-advertise-peer-urls"),
-            shown(&told),
-        );
-        return Err(Failure::new(what).next(format_args!("--initial-advertise-peer-urls={}", shown(own))));
     }
     Ok(members)
 }
@@ -192,7 +208,9 @@ mod tests {
     fn config(flags: &[(&'static str, &str)]) -> Result<Config, String> {
         let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let settings = Settings::gather(&flags, None, []).unwrap();
-        Config::from_settings(&settings).map_err(|failure| failure.to_string())
+        let checked = Config::from_settings(&settings)
+            .and_then(|config| config.check_first_start(&settings).map(|()| config));
+        checked.map_err(|failure| failure.to_string())
     }
 
     #[test]

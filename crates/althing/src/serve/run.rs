@@ -38,6 +38,9 @@ const CLIENT_THREADS_MAX: usize = 8;
 pub fn run(args: &ServeArgs) -> Outcome {
     let settings = Settings::gather(&args.given, args.config_file.as_deref(), std::env::vars())?;
     let config = Config::from_settings(&settings)?;
+    if !config.data_dir.join("member").exists() {
+        config.check_first_start(&settings)?;
+    }
     logging::init(settings.text("log-level"), settings.text("log-format"))?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
@@ -88,7 +91,7 @@ async fn ended(server: Server, error: NodeError, config: &Config) -> Failure {
 
 fn removed(error: &dyn std::fmt::Display, config: &Config) -> Failure {
     let (name, dir) = (&config.name, config.data_dir.display());
-    let urls: Vec<_> = config.members[name].iter().map(Url::to_string).collect();
+    let urls: Vec<_> = config.advertise_peer.iter().map(Url::to_string).collect();
     Failure::new(error).exit_code(EXIT_REMOVED).next(format_args!(
         "to let it come back as a new member: rm -r {dir}; althing members add {name} --peer-urls {}; \
          then start it with --initial-cluster-state existing",
@@ -143,7 +146,11 @@ fn check_data_dir(config: &Config) -> Result<(), Failure> {
 
 fn node_config(config: &Config) -> Result<node::Config, Failure> {
     let urls = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
-    let members = config.members.iter().map(|(name, peers)| (name.clone(), urls(peers))).collect();
+    let lives_at = |(name, founded_at): (&String, &Vec<Url>)| match *name == config.name {
+        true => (name.clone(), urls(&config.advertise_peer)), // it may have moved
+        false => (name.clone(), urls(founded_at)),
+    };
+    let members = config.members.iter().map(lives_at).collect();
     let cluster = Cluster::new(members, &config.token).map_err(Failure::new)?;
     let mut node = node::Config::new(&config.name, cluster, Storage::Directory(config.data_dir.clone()));
     node.joins = !config.founding;

@@ -116,3 +116,23 @@ fn a_member_is_added_started_as_told_removed_and_ends_for_good() {
         run(&server.with_endpoint(&["put", "k", "v"])).status.success().then_some(())
     });
 }
+
+#[test]
+fn a_member_that_has_moved_need_not_rewrite_its_initial_cluster() {
+    let mut server = Server::start();
+    server.client(&["put", "kept", "yes"]);
+    let moved = format!("http://127.0.0.1:{}", free_port());
+    server.client(&["members", "update", "solo", "--peer-urls", &moved]);
+    server.process.signal(Signal::TERM);
+    server.process.wait();
+    let flags = [format!("--listen-peer-urls={moved}"), format!("--initial-advertise-peer-urls={moved}")];
+    let is_old =
+        |flag: &&str| flag.starts_with("--listen-peer-urls") || flag.starts_with("--initial-advertise");
+    let mut arguments = server.arguments();
+    arguments.retain(|flag| !is_old(flag));
+    arguments.extend(flags.iter().map(String::as_str));
+    let mut again = Running::start(althing(&arguments));
+    again.wait_for_line("ready to serve client requests");
+    assert_eq!(server.client(&["get", "kept"]), "yes\n");
+    assert!(server.client(&["members"]).contains(&moved));
+}
