@@ -5,13 +5,18 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use common::{PATIENCE, TIMEOUT, TestCluster, add, get, put_ok, put_until_done, standing, until};
+use common::{
+    PATIENCE, TIMEOUT, TestCluster, add, change_until_known, get, put_ok, put_until_done, standing, until,
+};
 use consensus::{Change, ChangeRefusal, Refusal, Standing};
 use node::{ErrandError, JoinError, MemberContext, Node, NodeError, Patient, StartError};
 use types::{NodeId, Wire};
 
 async fn remove(cluster: &TestCluster, asked: usize, node: NodeId) {
-    cluster.handle(asked).reconfigure(&[Change::Remove { node }], TIMEOUT).await.expect("it is removed");
+    match change_until_known(&cluster.handle(asked), Change::Remove { node }).await {
+        Ok(()) | Err(ErrandError::Refused(Refusal::Change(ChangeRefusal::Unknown(_)))) => {}
+        refused => panic!("it is removed: {refused:?}"),
+    }
 }
 
 async fn votes(cluster: &TestCluster, asked: usize, node: NodeId) {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use consensus::{Change, Standing};
+use consensus::{Change, ChangeRefusal, Refusal, Standing};
 use node::{
     Applied, Cluster, Config, ErrandError, Handle, InitialMember, MemberContext, Node, ProposeError, Storage,
 };
@@ -166,7 +166,21 @@ pub async fn add(
         true => Change::AddLearner { node, context },
         false => Change::AddVoter { node, context },
     };
-    handle.reconfigure(&[change], TIMEOUT).await.map(|()| node)
+    match change_until_known(handle, change).await {
+        Err(ErrandError::Refused(Refusal::Change(ChangeRefusal::Exists(known)))) if known == node => Ok(node),
+        outcome => outcome.map(|()| node),
+    }
+}
+
+/// Asks until the outcome is known, as an operator does: what a dead leader was asked is not answered.
+pub async fn change_until_known(handle: &Handle, change: Change) -> Result<(), ErrandError> {
+    let start = Instant::now();
+    loop {
+        let outcome = handle.reconfigure(std::slice::from_ref(&change), Duration::from_secs(2)).await;
+        if outcome != Err(ErrandError::Unknown) || start.elapsed() > PATIENCE {
+            return outcome;
+        }
+    }
 }
 
 /// How a member stands, as a node has applied it.
