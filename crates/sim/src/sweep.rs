@@ -150,6 +150,8 @@ fn play<P: Subject>(world: &mut World<P>, victim: NodeId) -> Result<Verdict, Bro
     world.shared.net.heal(&core);
     core.iter().for_each(|id| make_well(world, *id));
     world.run_until(storm + AFTERMATH + SETTLE, |_| false)?;
+    // The member whose log the scenario itself lets rot may be beyond reading; the others go on without it.
+    core.retain(|id| *id == victim || world.nodes.get(id).is_some_and(|node| !node.lost));
     let mut excuse = excuse_of(world, victim);
     if excuse.is_none() {
         match judge_core(world, &core) {
