@@ -120,6 +120,8 @@ impl Raft {
     /// Begins the next round, or asks the leader.
     pub(crate) fn start_read_round(&mut self, now: Now, out: &mut Out<Raft>) {
         self.answer_leased(now, out);
+        // Whoever was still missing may be no member any more.
+        self.answer_reads(out);
         let commit = self.commit;
         match &mut self.state {
             State::Leader(leading) => {
@@ -173,6 +175,9 @@ impl Raft {
     /// Ends the current round if a majority confirmed it.
     pub(crate) fn answer_reads(&mut self, out: &mut Out<Raft>) {
         let State::Leader(leading) = &self.state else { return };
+        if leading.rounds.current.is_none() {
+            return;
+        }
         let latest = leading.rounds.latest;
         let has_confirmed = |it: &Progress| it.counts && it.round == latest;
         let confirmed =

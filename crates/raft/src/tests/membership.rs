@@ -196,6 +196,22 @@ fn a_leader_that_removed_itself_leads_again_if_it_must() {
     world.assert_sound();
 }
 
+/// Simulator seed 1032665: a round waited for members that were removed, and nobody was left to answer it.
+#[test]
+fn a_read_does_not_wait_for_whoever_was_removed() {
+    let mut world = World::new(2);
+    world.elect(1);
+    world.reconfigure(1, &[remove(2)]);
+    world.deliver_until(|it| matches!(&it.message, Message::Appended { .. }));
+    let token = world.read(1);
+    world.take(|it| matches!(it.message, Message::HeartbeatAck { .. } | Message::Heartbeat { .. }));
+    world.deliver_all();
+    assert_eq!(world.voters(1), [1]);
+    world.run_for(second());
+    assert!(matches!(world.answer(1, token), Some(Event::ReadReady { .. })));
+    world.assert_sound();
+}
+
 #[test]
 fn the_last_voter_cannot_go_and_one_change_goes_at_a_time() {
     let mut world = World::with_spares(1, 1, |_| {});
