@@ -28,8 +28,8 @@ pub struct Membership {
 pub struct Member {
     /// Whether it votes.
     pub standing: Standing,
-    /// The number of the disk that it joined with, drawn when the disk was first used; 0 while it is not known.
-    /// Another disk under the same id is a stranger.
+    /// The number of the disk that it joined with; 0 while it is not known, which today is always. It has a place in the
+    /// form on disk, so that another disk under the same id can be told from it later.
     pub incarnation: u64,
     /// What the driver knows it by: names, addresses. Opaque to the protocol.
     pub context: Bytes,

@@ -146,15 +146,18 @@ impl Raft {
 
     /// R12: reads that a lease is enough for, or the next round if there is none.
     fn answer_leased(&mut self, now: Now, out: &mut Out<Raft>) {
-        let holds_lease = self.holds_lease(now);
-        let at = self.commit;
         let Some(leading) = self.leading() else { return };
         let leased = std::mem::take(&mut leading.rounds.leased);
-        if !holds_lease {
-            return leading.rounds.waiting.extend(leased.into_iter().map(Reader::Local));
+        if leased.is_empty() {
+            return;
         }
+        let (holds_lease, at) = (self.holds_lease(now), self.commit);
         for token in leased {
-            self.emit(Event::ReadReady { token, at }, WriteSeq::NONE, out);
+            if holds_lease {
+                self.emit(Event::ReadReady { token, at }, WriteSeq::NONE, out);
+            } else if let Some(leading) = self.leading() {
+                leading.rounds.waiting.push(Reader::Local(token));
+            }
         }
     }
 

@@ -195,6 +195,7 @@ impl Raft {
     pub(crate) fn drop_removed(&mut self, now: Now, out: &mut Out<Raft>) {
         let State::Leader(leading) = &self.state else { return };
         let membership = self.configurations.current();
+        // There is progress for every member but the leader itself, so that fewer than the members means nobody else.
         if self.commit < self.configurations.slot() || leading.progress.len() < membership.members.len() {
             return;
         }
