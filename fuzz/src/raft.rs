@@ -16,7 +16,7 @@ use consensus::{
     Action, Change, CheckpointMeta, Consensus, Entry, EntryKind, Event, GateQueue, Input as Step, Member,
     Membership, Out, Protocol, ReadLevel, Recovered, Request, Standing, StoreOp, Token, TransferId, WriteSeq,
 };
-use raft::{Config, Integrity, Message, Meta, Raft, Record};
+use raft::{Config, Integrity, Message, Meta, Raft, Record, Stamp};
 use types::{Batch, Command, Epoch, NodeId, Now, SessionId, Slot, SlotState, Time, WallTime, Wire};
 
 use crate::Input;
@@ -86,7 +86,9 @@ fn config() -> Config {
         append_bytes_max: 400,
         unapplied_bytes_max: 2000,
         inflight_messages_max: 3,
-        ..Config::new(ME, [1, 2, 3].map(NodeId))
+        // A group that is founded: lies would never be counted otherwise.
+        membership: Membership::of_disks([1, 2, 3].map(|node| (NodeId(node), node))),
+        ..Config::new(ME, [])
     }
 }
 
@@ -140,11 +142,12 @@ impl Disk {
 
 impl Replica {
     fn fresh() -> Replica {
-        let disk = Disk { meta: SlotState::Missing, first: Slot(1), log: BTreeMap::new() };
+        let meta = SlotState::Ok(Meta { incarnation: ME.0, ..Meta::default() });
+        let disk = Disk { meta: meta.clone(), first: Slot(1), log: BTreeMap::new() };
         let nowhere = (Slot::ZERO, Epoch::default());
         let mut out = Out::default();
         let found = Recovered {
-            meta: SlotState::Missing,
+            meta,
             first: Slot(1),
             log: Vec::new(),
             tail_damaged: false,
@@ -363,23 +366,28 @@ impl Sight {
         match kind {
             0 => {
                 let (pre, last, last_term) = (input.flag(), self.slot(input), input.near(self.term));
-                Message::RequestVote { term, pre, told: input.flag(), last, last_term }
+                let (told, incarnation) = (input.flag(), disk(input));
+                Message::RequestVote { term, pre, told, incarnation, last, last_term }
             }
-            1 | 2 => Message::Vote { term, pre: input.flag(), granted: input.byte() < 200 },
+            1 | 2 => {
+                let (pre, incarnation) = (input.flag(), disk(input));
+                Message::Vote { term, pre, incarnation, granted: input.byte() < 200 }
+            }
             3..=5 => self.append(term, input),
-            6 | 7 => Message::Appended { term, session: session(input), matched: self.slot(input) },
+            6 | 7 => Message::Appended { term, by: stamp(input), matched: self.slot(input) },
             8 => {
-                let (session, prev, hint) = (session(input), self.slot(input), self.slot(input));
-                Message::Rejected { term, session, prev, hint, hint_term: input.near(self.term) }
+                let (by, prev, hint) = (stamp(input), self.slot(input), self.slot(input));
+                Message::Rejected { term, by, prev, hint, hint_term: input.near(self.term) }
             }
             9 => Message::Commit { term, commit: self.slot(input) },
             10 => {
-                let sent = Time(input.number());
-                Message::Heartbeat { term, commit: self.slot(input), round: input.number(), sent }
+                let (sent, incarnation, commit) = (Time(input.number()), disk(input), self.slot(input));
+                Message::Heartbeat { term, incarnation, commit, round: input.number(), sent }
             }
             11 => {
                 let (sent, clock) = (Time(input.number()), Time(input.number()));
-                Message::HeartbeatAck { term, round: input.number(), verified: self.slot(input), sent, clock }
+                let (by, round, verified) = (stamp(input), input.number(), self.slot(input));
+                Message::HeartbeatAck { term, by, round, verified, sent, clock }
             }
             12 => Message::Forward { commands: commands(input) },
             13 => Message::ReadAsk { ask: input.number() },
@@ -389,8 +397,11 @@ impl Sight {
                 let (transfer, next) = (TransferId(input.number()), input.number());
                 Message::ChunkAck { term, transfer, next, failed: input.flag() }
             }
-            18 if input.flag() => Message::Repair { term, session: session(input), meta_lost: input.flag() },
-            18 => Message::RepairGoal { term, session: session(input), upto: self.slot(input) },
+            18 if input.flag() => {
+                let (by, sent) = (stamp(input), Time(input.number()));
+                Message::Repair { term, by, sent, meta_lost: input.flag() }
+            }
+            18 => Message::RepairGoal { term, session: input.number(), upto: self.slot(input) },
             19 => Message::TimeoutNow { term },
             20 => Message::ReconfigureAsk { ask: input.number(), changes: changes(input) },
             21 => Message::Reconfigured { ask: input.number(), at: self.slot(input) },
@@ -413,7 +424,8 @@ impl Sight {
             };
             entries.push(record(input, last_term));
         }
-        Message::Append { term, prev, prev_term, commit: self.slot(input), entries }
+        let incarnation = disk(input);
+        Message::Append { term, incarnation, prev, prev_term, commit: self.slot(input), entries }
     }
 
     /// A piece of a checkpoint; few transfers, so that pieces follow each other.
@@ -421,6 +433,7 @@ impl Sight {
         let number = input.near(self.term);
         Message::Chunk {
             term,
+            incarnation: disk(input),
             transfer: TransferId(input.number() % 2),
             meta: CheckpointMeta {
                 at: self.slot(input),
@@ -439,9 +452,13 @@ impl Sight {
     }
 }
 
-fn session(input: &mut Input<'_>) -> u64 {
-    // Replicas here draw theirs from the numbers of their boots.
-    if input.flag() { 0 } else { input.number() }
+/// The disk of a peer: mostly one that may be pinned.
+fn disk(input: &mut Input<'_>) -> u64 {
+    if input.byte() < 200 { 1 + input.below(3) as u64 } else { input.number() }
+}
+
+fn stamp(input: &mut Input<'_>) -> Stamp {
+    Stamp { incarnation: disk(input), session: if input.flag() { 0 } else { input.number() } }
 }
 
 fn record(input: &mut Input<'_>, term: u64) -> Record {
@@ -504,7 +521,8 @@ fn meta(input: &mut Input<'_>) -> Meta {
         vote: input.flag().then(|| NodeId(1 + input.below(3) as u64)),
         wall: WallTime(input.signed()),
         integrity: input.pick(&[Integrity::Intact, Integrity::LogLost, Integrity::MetaLost]),
-        session: session(input),
+        incarnation: disk(input),
+        founded: input.flag(),
     }
 }
 

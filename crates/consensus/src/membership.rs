@@ -28,8 +28,7 @@ pub struct Membership {
 pub struct Member {
     /// Whether it votes.
     pub standing: Standing,
-    /// The number of the disk that it joined with; 0 while it is not known, which today is always. It has a place in the
-    /// form on disk, so that another disk under the same id can be told from it later.
+    /// The number of its disk; 0 while it is not known. Another disk under the same id is not this member.
     pub incarnation: u64,
     /// What the driver knows it by: names, addresses. Opaque to the protocol.
     pub context: Bytes,
@@ -115,6 +114,23 @@ impl Membership {
     pub fn of(voters: impl IntoIterator<Item = NodeId>) -> Membership {
         let member = |node| (node, Member::new(Standing::Voter, Bytes::new()));
         Membership { members: voters.into_iter().map(member).collect(), outgoing: BTreeSet::new() }
+    }
+
+    /// A group of voters whose disks are known, each with its [`Member::incarnation`].
+    pub fn of_disks(voters: impl IntoIterator<Item = (NodeId, u64)>) -> Membership {
+        let voter = |incarnation| Member { incarnation, ..Member::new(Standing::Voter, Bytes::new()) };
+        let members = voters.into_iter().map(|(node, incarnation)| (node, voter(incarnation))).collect();
+        Membership { members, outgoing: BTreeSet::new() }
+    }
+
+    /// By which disk a member is known, if that is settled.
+    pub fn disk(&self, node: NodeId) -> Option<u64> {
+        self.members.get(&node).map(|member| member.incarnation).filter(|incarnation| *incarnation != 0)
+    }
+
+    /// Whether the disk of everybody who votes is known.
+    pub fn is_pinned(&self) -> bool {
+        self.voters().chain(self.outgoing.iter().copied()).all(|node| self.disk(node).is_some())
     }
 
     /// Who votes in the configuration that is coming, or the only one.

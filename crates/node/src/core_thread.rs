@@ -70,6 +70,9 @@ pub(crate) struct CoreThread<P: Driven> {
     /// Who waits for the last outcome.
     drained: Option<oneshot::Sender<()>>,
     was_leading: bool,
+    was_role: Role,
+    /// The disks of the voters were not settled when last heard of.
+    was_founding: bool,
     /// Work for the other threads, collected over a batch.
     disk: Vec<DiskInput<P>>,
     apply: Vec<ApplyInput>,
@@ -127,6 +130,8 @@ impl<P: Driven> CoreThread<P> {
             draining: false,
             drained: None,
             was_leading: false,
+            was_role: Role::Follower,
+            was_founding: false,
             disk: Vec::new(),
             apply: Vec::new(),
         }
@@ -401,13 +406,33 @@ impl<P: Driven> CoreThread<P> {
         }
     }
 
-    fn on_membership(&self, membership: &Membership) {
+    fn on_membership(&mut self, membership: &Membership) {
+        let is_founding = !membership.is_pinned();
+        if is_founding != self.was_founding {
+            self.was_founding = is_founding;
+            if is_founding {
+                let founders: Vec<u64> = membership.voters().map(|node| node.0).collect();
+                tracing::warn!(
+                    ?founders,
+                    "the cluster is new: nothing is committed until every one of its founders has been heard"
+                );
+            } else {
+                tracing::info!("every founder of the cluster has been heard");
+            }
+        }
         let is_learner = membership.standing(self.shared.id) == Some(Standing::Learner);
         self.shared.is_learner.store(is_learner, Ordering::Relaxed);
         self.peers.put_in_force(membership);
     }
 
     fn on_leadership(&mut self, role: Role) {
+        if role == Role::Recovering && self.was_role != role {
+            tracing::warn!(
+                "this member does not vote: its disk has lost something, or is not the one that it joined with; if \
+                 this does not pass, replace it (`althing members remove`, then `add`)"
+            );
+        }
+        self.was_role = role;
         let leading = role == Role::Leader;
         if leading == self.was_leading {
             return;

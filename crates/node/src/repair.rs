@@ -176,12 +176,17 @@ impl Patient {
     pub fn go_on_alone(mut self) -> Result<(), RepairError> {
         let me = self.identity.member;
         let term = self.meta.term.max(self.survey.last_term) + 1;
+        let incarnation =
+            if self.meta.incarnation == 0 { rand::random::<u64>() | 1 } else { self.meta.incarnation };
         self.membership.members.retain(|node, _| *node == me);
         self.membership.outgoing.clear();
         if let Some(member) = self.membership.members.get_mut(&me) {
             member.standing = Standing::Voter;
+            // Whatever disk this is, from now on it is the member's.
+            member.incarnation = incarnation;
         }
-        let meta = Meta { term, vote: None, integrity: Integrity::Intact, session: 0, ..self.meta };
+        let (vote, integrity, founded) = (None, Integrity::Intact, true);
+        let meta = Meta { term, vote, integrity, incarnation, founded, ..self.meta };
         let entry = Entry { kind: EntryKind::Membership, payload: self.membership.to_bytes() };
         let record = Record { term, entry };
         let mut ops: Vec<LogOp> = self.clearing.into_iter().collect();

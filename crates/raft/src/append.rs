@@ -134,8 +134,8 @@ impl Raft {
 
     fn reject(&self, from: NodeId, prev: Slot, prev_term: u64, out: &mut Out<Raft>) {
         let (hint, hint_term) = self.log.highest_at_most(prev, prev_term);
-        let (term, session) = (self.term, self.repair.session);
-        let message = Message::Rejected { term, session, prev, hint, hint_term };
+        let (term, by) = (self.term, self.stamp);
+        let message = Message::Rejected { term, by, prev, hint, hint_term };
         self.send_control(from, message, self.gate_meta(), out);
     }
 
@@ -155,11 +155,11 @@ impl Raft {
     ) {
         self.learn_commit(commit);
         self.promise_to(now, from);
-        self.ask_for_repair(from, out);
+        self.ask_for_repair(from, sent, out);
         if self.counts_in_quorums() {
             let verified = self.following.verified;
-            let (term, clock) = (self.term, now.mono);
-            let message = Message::HeartbeatAck { term, round, verified, sent, clock };
+            let (term, by, clock) = (self.term, self.stamp, now.mono);
+            let message = Message::HeartbeatAck { term, by, round, verified, sent, clock };
             self.send_control(from, message, self.gate_meta(), out);
         }
     }
@@ -171,7 +171,7 @@ impl Raft {
         }
         let Some(leader) = self.leader else { return };
         let (matched, after) = self.acknowledgement();
-        let message = Message::Appended { term: self.term, session: self.repair.session, matched };
+        let message = Message::Appended { term: self.term, by: self.stamp, matched };
         self.send_control(leader, message, after, out);
     }
 

@@ -24,7 +24,7 @@ impl Raft {
         let own = if is_unsynced_enough { self.log.last() } else { self.writes.durable_slot() };
         let held = |node: NodeId| match leading.progress.get(&node) {
             _ if node == self.config.id => own,
-            Some(progress) if progress.counts => progress.matched,
+            Some(progress) if self.counts(node, progress) => progress.matched,
             _ => Slot::ZERO,
         };
         let Some(held) = self.quorum_value(held) else { return };

@@ -51,6 +51,11 @@ impl Configurations {
         self.latest().0
     }
 
+    /// Whether the settled configuration says which disks the voters have.
+    pub fn is_pinned(&self) -> bool {
+        self.known.front().is_some_and(|(_, membership)| membership.is_pinned())
+    }
+
     /// Whether `node` votes in the configuration in force, or in one before it that may yet prove to be the last.
     ///
     /// A leader that has appended the configuration without itself, and nobody else has it: the others cannot win

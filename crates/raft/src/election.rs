@@ -47,7 +47,8 @@ impl Raft {
     /// Whether this replica may stand: it votes, as far as that is settled, and remembers everything that it promised
     /// (R9).
     pub(crate) fn may_campaign(&self) -> bool {
-        self.configurations.may_matter(self.config.id) && self.integrity == Integrity::Intact
+        let is_itself = self.integrity == Integrity::Intact && !self.is_estranged();
+        self.configurations.may_matter(self.config.id) && is_itself
     }
 
     pub(crate) fn on_timer(&mut self, now: Now, out: &mut Out<Raft>) {
@@ -98,12 +99,15 @@ impl Raft {
 
     /// Tells a sender from an older term that its time is over, if it waits for an answer.
     fn answer_old_term(&mut self, from: NodeId, message: &Message, out: &mut Out<Raft>) {
-        let term = self.term;
+        let (term, by) = (self.term, self.stamp);
         let answer = match message {
             Message::RequestVote { pre: true, .. } if planted!(self, PreVoteHidesTerm) => return,
-            Message::RequestVote { pre, .. } => Message::Vote { term, pre: *pre, granted: false },
+            Message::RequestVote { pre, .. } => {
+                Message::Vote { term, pre: *pre, incarnation: by.incarnation, granted: false }
+            }
             Message::Append { .. } | Message::Heartbeat { .. } | Message::Chunk { .. } => {
-                Message::HeartbeatAck { term, round: 0, verified: self.commit, sent: Time(0), clock: Time(0) }
+                let (verified, sent, clock) = (self.commit, Time(0), Time(0));
+                Message::HeartbeatAck { term, by, round: 0, verified, sent, clock }
             }
             _ => return,
         };
@@ -143,7 +147,7 @@ impl Raft {
         if term > self.term {
             self.term = term;
             self.vote = None;
-            self.repair.enter_term(self.integrity);
+            self.repair.enter_term();
             self.save_meta();
             self.following.verified = Slot::ZERO;
         }
@@ -207,7 +211,8 @@ impl Raft {
     /// A pre-vote may leave at once; a real candidate's term and vote for itself must be durable first (R1).
     fn ask_for_votes(&mut self, term: u64, (pre, told): (bool, bool), out: &mut Out<Raft>) {
         let (last, last_term) = (self.log.last(), self.log.last_term());
-        let message = Message::RequestVote { term, pre, told, last, last_term };
+        let incarnation = self.stamp.incarnation;
+        let message = Message::RequestVote { term, pre, told, incarnation, last, last_term };
         let after = self.writes.gate_meta();
         let (me, membership) = (self.config.id, self.membership());
         let voters: BTreeSet<NodeId> =
@@ -227,7 +232,7 @@ impl Raft {
         out: &mut Out<Raft>,
     ) {
         let is_up_to_date = last >= (self.log.last_term(), self.log.last());
-        let may_vote = self.integrity == Integrity::Intact && is_up_to_date;
+        let may_vote = self.integrity == Integrity::Intact && !self.is_estranged() && is_up_to_date;
         if pre && term == self.term && planted!(self, PreVoteHidesTerm) {
             return;
         }
@@ -242,7 +247,8 @@ impl Raft {
             self.cast_vote(now, from);
         }
         let term = if granted { term } else { self.term };
-        self.send_control(from, Message::Vote { term, pre, granted }, self.gate_meta(), out);
+        let incarnation = self.stamp.incarnation;
+        self.send_control(from, Message::Vote { term, pre, incarnation, granted }, self.gate_meta(), out);
     }
 
     fn cast_vote(&mut self, now: Now, candidate: NodeId) {
@@ -256,18 +262,19 @@ impl Raft {
     pub(crate) fn on_vote(
         &mut self,
         now: Now,
-        from: NodeId,
+        (from, incarnation): (NodeId, u64),
         (term, pre): (u64, bool),
         granted: bool,
         out: &mut Out<Raft>,
     ) {
+        let is_other = self.is_other_disk(from, incarnation);
         let asked = if pre { self.term + 1 } else { self.term };
         let votes = match &mut self.state {
             State::PreCandidate(votes) if pre => votes,
             State::Candidate(votes) if !pre => votes,
             _ => return,
         };
-        if !granted {
+        if !granted || is_other {
             votes.refused.insert(from);
         } else if term == asked {
             votes.granted.insert(from);
@@ -307,7 +314,7 @@ impl Raft {
         // leader of a group writes down who takes part, so that the log says it from its beginning.
         let entry = match self.configurations.slot() > Slot::ZERO {
             true => Entry { kind: EntryKind::Noop, payload: bytes::Bytes::new() },
-            false => Entry { kind: EntryKind::Membership, payload: self.membership().to_bytes() },
+            false => Entry { kind: EntryKind::Membership, payload: self.founded().to_bytes() },
         };
         self.append_own(Record { term: self.term, entry });
         self.follow_membership(now);
@@ -316,18 +323,20 @@ impl Raft {
     /// R10: steps down if no quorum answered for an election timeout. Returns whether it still leads.
     pub(crate) fn keep_leading(&mut self, now: Now, out: &mut Out<Raft>) -> bool {
         let (me, timeout) = (self.config.id, self.config.election_timeout);
-        let State::Leader(leading) = &mut self.state else { return false };
+        let State::Leader(leading) = &self.state else { return false };
         if now.mono < leading.check_at {
             return true;
         }
         let contact = |node: NodeId| match leading.progress.get(&node) {
             _ if node == me => now.mono,
-            Some(progress) if progress.counts => progress.contact,
+            Some(progress) if self.counts(node, progress) => progress.contact,
             _ => Time(0),
         };
-        let quorum_contact = self.configurations.current().quorum_value(contact);
-        leading.check_at = quorum_contact.unwrap_or(now.mono) + timeout;
-        if now.mono < leading.check_at {
+        let check_at = self.quorum_value(contact).unwrap_or(now.mono) + timeout;
+        if let Some(leading) = self.leading()
+            && now.mono < check_at
+        {
+            leading.check_at = check_at;
             return true;
         }
         self.follow(now, self.term, None, out);

@@ -72,7 +72,8 @@ impl Raft {
     /// A voter that answers.
     fn may_lead(&self, now: Now, node: NodeId) -> bool {
         let State::Leader(leading) = &self.state else { return false };
-        let is_alive = |it: &Progress| it.counts && now.mono.since(it.contact) < self.config.election_timeout;
+        let is_recent = |it: &Progress| now.mono.since(it.contact) < self.config.election_timeout;
+        let is_alive = |it: &Progress| self.counts(node, it) && is_recent(it);
         let is_voter = self.membership().voters().any(|voter| voter == node);
         is_voter && leading.progress.get(&node).is_some_and(is_alive)
     }

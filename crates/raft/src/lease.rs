@@ -121,7 +121,7 @@ impl Raft {
         }
         let promised = |node: NodeId| match leading.progress.get(&node) {
             _ if node == self.config.id => now.mono,
-            Some(progress) if progress.counts => progress.clock.promised,
+            Some(progress) if self.counts(node, progress) => progress.clock.promised,
             _ => Time(0),
         };
         let length = length(&self.config, drift_ppm);

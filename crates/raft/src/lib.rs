@@ -23,6 +23,7 @@
 //! - R11 Membership changes one step at a time, and two configurations in a row share a majority: the one in force is the
 //!   latest in the log, committed or not, and no change begins before it is committed (§6).
 //! - R12 A lease read is answered only while no other leader can have been elected (§6.4.1).
+//! - R13 A member counts only by the disk that it founded the group, or was promoted, with.
 //!
 //! One file per story, each reached from `Raft::step`:
 //!
@@ -35,6 +36,7 @@
 //! | `commit` | counting, handing entries to the state machine, compaction |
 //! | `read`, `lease` | read rounds, and reads without them |
 //! | `configurations`, `reconfigure` | who takes part, and changes of it |
+//! | `incarnations` | which disk speaks for a member; founding a group |
 //! | `handover` | the leader chooses its successor |
 //! | `transfer`, `install` | both sides of a checkpoint on its way to a lagging peer |
 //! | `recovery` | restart, damage and repair |
@@ -52,6 +54,7 @@ mod config;
 mod configurations;
 mod election;
 mod handover;
+mod incarnations;
 mod install;
 mod invariants;
 mod lease;
@@ -73,7 +76,7 @@ pub use message::Message;
 #[cfg(feature = "planted")]
 pub use planted::Planted;
 pub use raft::Raft;
-pub use record::{Integrity, Meta, Record};
+pub use record::{Integrity, Meta, Record, Stamp};
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use consensus::{Change, ChangeRefusal, CheckpointMeta, EntryKind, Membership, TransferId};
 use types::{Command, Reader, Slot, Time, WallTime, Wire, WireError};
 
-use crate::Record;
+use crate::{Record, Stamp};
 
 /// A message from one replica to another. `term` is the sender's, except in a pre-vote, where it is the term
 /// that the sender would campaign in.
@@ -33,6 +33,8 @@ pub enum Message {
         pre: bool,
         /// The leader itself asked the candidate to stand, so that hearing that leader is no reason to refuse.
         told: bool,
+        /// The candidate's disk.
+        incarnation: u64,
         /// The last slot of the candidate's log,
         last: Slot,
         /// and its term.
@@ -44,6 +46,8 @@ pub enum Message {
         term: u64,
         /// Answers a pre-vote.
         pre: bool,
+        /// The voter's disk.
+        incarnation: u64,
         /// Whether the vote is given.
         granted: bool,
     },
@@ -51,6 +55,8 @@ pub enum Message {
     Append {
         /// The leader's term.
         term: u64,
+        /// The leader's disk.
+        incarnation: u64,
         /// The slot before the first entry,
         prev: Slot,
         /// and its term.
@@ -64,8 +70,8 @@ pub enum Message {
     Appended {
         /// The follower's term.
         term: u64,
-        /// Which of its memories acknowledges; see `Repair`. 0 for a replica that never lost any.
-        session: u64,
+        /// Which of its memories acknowledges.
+        by: Stamp,
         /// The last slot that matches.
         matched: Slot,
     },
@@ -74,7 +80,7 @@ pub enum Message {
         /// The follower's term.
         term: u64,
         /// As in `Appended`.
-        session: u64,
+        by: Stamp,
         /// The `prev` that did not match.
         prev: Slot,
         /// The leader's log can match at most up to here,
@@ -93,6 +99,8 @@ pub enum Message {
     Heartbeat {
         /// The leader's term.
         term: u64,
+        /// The leader's disk.
+        incarnation: u64,
         /// Its commit index; a follower takes it only as far as its log is known to match.
         commit: Slot,
         /// The latest read round, never reused within a term; 0 before the first.
@@ -104,6 +112,8 @@ pub enum Message {
     HeartbeatAck {
         /// The follower's term.
         term: u64,
+        /// As in `Appended`.
+        by: Stamp,
         /// The round of the heartbeat.
         round: u64,
         /// The follower's log is known to it to match the leader's up to here; less than it acknowledged
@@ -135,6 +145,8 @@ pub enum Message {
     Chunk {
         /// The leader's term.
         term: u64,
+        /// The leader's disk.
+        incarnation: u64,
         /// Which transfer, as the leader numbers them.
         transfer: TransferId,
         /// Where the checkpoint stands.
@@ -189,8 +201,10 @@ pub enum Message {
     Repair {
         /// The follower's term.
         term: u64,
-        /// Drawn at random when the follower started; stamps its acknowledgements from now on.
-        session: u64,
+        /// As in `Appended`: what others acknowledged is to be forgotten.
+        by: Stamp,
+        /// The `sent` of the heartbeat that it answers.
+        sent: Time,
         /// It also lost its term and vote, and may not count in any quorum.
         meta_lost: bool,
     },
@@ -198,7 +212,7 @@ pub enum Message {
     RepairGoal {
         /// The leader's term.
         term: u64,
-        /// The session it answers.
+        /// The [`Stamp::session`] that it answers.
         session: u64,
         /// The leader's last slot at that moment.
         upto: Slot,
@@ -236,6 +250,16 @@ impl Message {
                 | RepairGoal { .. }
                 | TimeoutNow { .. }
         )
+    }
+
+    /// The disk of a sender that wants to be followed or elected.
+    pub(crate) fn claimed_by(&self) -> Option<u64> {
+        use Message::*;
+        match self {
+            RequestVote { incarnation, .. } | Append { incarnation, .. } => Some(*incarnation),
+            Heartbeat { incarnation, .. } | Chunk { incarnation, .. } => Some(*incarnation),
+            _ => None,
+        }
     }
 
     /// Whether an honest replica could have sent this: numbers in range, terms of entries in order.
@@ -308,20 +332,20 @@ macro_rules! wire_variants {
 }
 
 wire_variants! { Message:
-    1 RequestVote { term, pre, told, last, last_term }
-    2 Vote { term, pre, granted }
-    3 Append { term, prev, prev_term, commit, entries }
-    4 Appended { term, session, matched }
-    5 Rejected { term, session, prev, hint, hint_term }
+    1 RequestVote { term, pre, told, incarnation, last, last_term }
+    2 Vote { term, pre, incarnation, granted }
+    3 Append { term, incarnation, prev, prev_term, commit, entries }
+    4 Appended { term, by, matched }
+    5 Rejected { term, by, prev, hint, hint_term }
     6 Commit { term, commit }
-    7 Heartbeat { term, commit, round, sent }
-    8 HeartbeatAck { term, round, verified, sent, clock }
+    7 Heartbeat { term, incarnation, commit, round, sent }
+    8 HeartbeatAck { term, by, round, verified, sent, clock }
     9 Forward { commands }
     10 ReadAsk { ask }
     11 ReadAnswer { ask, at }
-    12 Chunk { term, transfer, meta, wall, index, chunk, last }
+    12 Chunk { term, incarnation, transfer, meta, wall, index, chunk, last }
     13 ChunkAck { term, transfer, next, failed }
-    14 Repair { term, session, meta_lost }
+    14 Repair { term, by, sent, meta_lost }
     15 RepairGoal { term, session, upto }
     16 ReconfigureAsk { ask, changes }
     17 Reconfigured { ask, at }

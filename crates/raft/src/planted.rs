@@ -72,6 +72,11 @@ bank! {
     "R14" ReusesReadRounds,
     /// The leader counts and applies its own copy before it is durable (etcd #14370).
     "R16" CountsUnsynced,
+    /// Another disk under a member's id votes and acknowledges as its former self (Vanlightly's `raft-tlaplus`, TiKV
+    /// #9579).
+    "R19" CountsAnyDisk,
+    /// A group is founded by a majority, so that a founder without its disk can found it again with one that lagged.
+    "R19" FoundsByMajority,
     /// An append after a gap is taken into an empty log and acknowledged (oxia #1239).
     "R20" AcksGap,
     /// Votes and acknowledgements do not wait for the term and vote to be durable (openraft `io_ordering.md`).

@@ -15,9 +15,9 @@ use std::collections::VecDeque;
 
 use types::{Slot, Time};
 
-use crate::Config;
 use crate::lease::PeerClock;
 use crate::transfer::Transfer;
+use crate::{Config, Stamp};
 
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Progress {
@@ -34,10 +34,12 @@ pub(crate) struct Progress {
     pub round: u64,
     /// Its clock and its promises, for leases.
     pub clock: PeerClock,
-    /// Which of the peer's memories may acknowledge; see `recovery`.
-    pub session: u64,
-    /// Whether the peer counts in quorums: not if it forgot its term and vote (R9).
-    pub counts: bool,
+    /// Which of the peer's memories acknowledges; `None` before it has answered.
+    pub stamp: Option<Stamp>,
+    /// When the heartbeat left that showed so; `Time(0)` if it was no heartbeat.
+    pub stamped: Time,
+    /// Whether the peer remembers its term and vote (R9).
+    pub remembers: bool,
     /// Whether records for `next` are being read back from the disk.
     pub reading: bool,
     /// Appends under way: last slot and bytes of each.
@@ -72,8 +74,9 @@ impl Progress {
             contact: now,
             round: 0,
             clock: PeerClock::default(),
-            session: 0,
-            counts: true,
+            stamp: None,
+            stamped: Time(0),
+            remembers: true,
             reading: false,
             inflight: VecDeque::new(),
             inflight_bytes: 0,
@@ -146,10 +149,11 @@ impl Progress {
         self.flow = Flow::Checkpoint(transfer);
     }
 
-    /// The peer lost memory: nothing that it acknowledged before counts any more.
-    pub fn reset(&mut self, session: u64, counts: bool) {
-        self.session = session;
-        self.counts = counts;
+    /// The peer may have lost memory: nothing that it acknowledged before counts any more.
+    pub fn reset(&mut self, by: Stamp, sent: Time) {
+        self.stamp = Some(by);
+        self.stamped = sent;
+        self.remembers = true;
         self.matched = Slot::ZERO;
         self.matched_before = Slot::ZERO;
         self.clock = PeerClock::default();

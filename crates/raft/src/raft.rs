@@ -14,7 +14,7 @@ use crate::log::Log;
 use crate::recovery::Repair;
 use crate::replicate::Leading;
 use crate::writes::Writes;
-use crate::{Config, Integrity, Message, Meta, Record};
+use crate::{Config, Integrity, Message, Meta, Record, Stamp};
 
 /// One replica.
 #[derive(Clone, Debug, Hash)]
@@ -26,6 +26,10 @@ pub struct Raft {
     pub(crate) term: u64,
     pub(crate) vote: Option<NodeId>,
     pub(crate) integrity: Integrity,
+    /// The disks of the voters are settled, for good.
+    pub(crate) founded: bool,
+    /// Which memory of this replica speaks.
+    pub(crate) stamp: Stamp,
     pub(crate) log: Log,
     /// Who takes part, as the log and the state machine say.
     pub(crate) configurations: Configurations,
@@ -104,6 +108,7 @@ impl Protocol for Raft {
         self.append_proposals(now);
         self.start_read_round(now, out);
         self.try_finish_repair(now);
+        self.note_founding();
         if let Some((seq, ops)) = self.writes.take(now.mono) {
             out.actions.push(Action::Persist { seq, ops });
         }
@@ -185,7 +190,8 @@ impl Raft {
     fn receive(&mut self, now: Now, from: NodeId, message: Message, out: &mut Out<Raft>) {
         // Not only from members: whoever joins knows of none, and a configuration may be older than the sender's.
         let is_self = from == self.config.id;
-        if is_self || !message.is_sensible() || !self.enter_term(now, from, &message, out) {
+        let is_impostor = message.claimed_by().is_some_and(|disk| self.is_other_disk(from, disk));
+        if is_self || is_impostor || !message.is_sensible() || !self.enter_term(now, from, &message, out) {
             return;
         }
         if message.is_from_leader() && !self.hear_leader(now, from, out) {
@@ -197,25 +203,29 @@ impl Raft {
     /// Takes a message of this replica's own term, or of none.
     fn route(&mut self, now: Now, from: NodeId, message: Message, out: &mut Out<Raft>) {
         match message {
-            Message::RequestVote { term, pre, told, last, last_term } => {
+            Message::RequestVote { term, pre, told, last, last_term, .. } => {
                 self.on_request_vote(now, from, (term, pre, told), (last_term, last), out);
             }
-            Message::Vote { term, pre, granted } => self.on_vote(now, from, (term, pre), granted, out),
+            Message::Vote { term, pre, incarnation, granted } => {
+                self.on_vote(now, (from, incarnation), (term, pre), granted, out);
+            }
             Message::Append { prev, prev_term, commit, entries, .. } => {
                 self.on_append(from, (prev, prev_term), commit, entries, out);
             }
-            Message::Appended { session, matched, .. } => {
-                self.on_appended(now, from, session, matched, out);
-            }
-            Message::Rejected { session, prev, hint, hint_term, .. } => {
-                self.on_rejected(now, from, session, prev, (hint, hint_term));
+            Message::Appended { by, matched, .. } => self.on_appended(now, from, by, matched, out),
+            Message::Rejected { by, prev, hint, hint_term, .. } => {
+                if self.note_stamp(now, from, by, Time(0), out) {
+                    self.on_rejected(from, prev, (hint, hint_term));
+                }
             }
             Message::Commit { commit, .. } => self.learn_commit(commit),
             Message::Heartbeat { commit, round, sent, .. } => {
                 self.on_heartbeat(now, from, commit, (round, sent), out);
             }
-            Message::HeartbeatAck { round, verified, sent, clock, .. } => {
-                self.on_heartbeat_ack(now, from, (round, verified), (sent, clock), out);
+            Message::HeartbeatAck { by, round, verified, sent, clock, .. } => {
+                if self.note_stamp(now, from, by, sent, out) {
+                    self.on_heartbeat_ack(now, from, (round, verified), (sent, clock), out);
+                }
             }
             Message::Forward { commands } => self.on_forward(commands),
             Message::ReadAsk { ask } => self.on_read_ask(from, ask),
@@ -234,7 +244,11 @@ impl Raft {
                 self.on_reconfigure_answer(ask, Err(refusal), out);
             }
             Message::TimeoutNow { .. } => self.on_timeout_now(now, out),
-            Message::Repair { session, meta_lost, .. } => self.on_repair(now, from, session, meta_lost, out),
+            Message::Repair { by, sent, meta_lost, .. } => {
+                if self.note_stamp(now, from, by, sent, out) {
+                    self.on_repair(from, by.session, meta_lost, out);
+                }
+            }
             Message::RepairGoal { session, upto, .. } => self.on_repair_goal(session, upto),
         }
     }
@@ -268,7 +282,7 @@ impl Raft {
 
     pub(crate) fn role(&self) -> Role {
         match self.state {
-            State::Follower if self.integrity != Integrity::Intact => Role::Recovering,
+            State::Follower if self.integrity != Integrity::Intact || self.is_estranged() => Role::Recovering,
             State::Follower => Role::Follower,
             State::PreCandidate(_) => Role::PreCandidate,
             State::Candidate(_) => Role::Candidate,
@@ -281,8 +295,12 @@ impl Raft {
         self.configurations.current()
     }
 
-    /// The greatest value that a quorum of the configuration in force has reached.
+    /// The greatest value that a quorum of the configuration in force has reached; everybody, while the group is being
+    /// founded.
     pub(crate) fn quorum_value<T: Ord + Copy>(&self, value: impl Fn(NodeId) -> T) -> Option<T> {
+        if self.needs_everybody() {
+            return self.membership().voters().map(value).min();
+        }
         if planted!(self, CountsNewAlone) {
             return self.membership().settled().quorum_value(value);
         }
@@ -304,7 +322,8 @@ impl Raft {
             vote: if planted!(self, ForgetsVote) { None } else { self.vote },
             wall: self.wall,
             integrity: self.integrity,
-            session: self.repair.session,
+            incarnation: self.stamp.incarnation,
+            founded: self.founded,
         });
     }
 

@@ -182,9 +182,11 @@ impl Raft {
             return;
         }
         let latest = leading.rounds.latest;
-        let has_confirmed = |it: &Progress| it.counts && it.round == latest;
-        let confirmed =
-            |node| node == self.config.id || leading.progress.get(&node).is_some_and(has_confirmed);
+        let has_confirmed = |node, it: &Progress| self.counts(node, it) && it.round == latest;
+        let confirmed = |node| {
+            let progress = leading.progress.get(&node);
+            node == self.config.id || progress.is_some_and(|progress| has_confirmed(node, progress))
+        };
         if !self.is_quorum(confirmed) && !planted!(self, ReadsWithoutRound) {
             return;
         }

@@ -115,15 +115,21 @@ impl Raft {
     /// Whether a change may begin (R11), and the configuration that it begins with.
     fn next_membership(&self, now: Now, changes: &[Change]) -> Result<Membership, ChangeRefusal> {
         let State::Leader(leading) = &self.state else { return Err(ChangeRefusal::Pending) };
-        let is_settled = self.commit >= leading.term_start && self.commit >= self.configurations.slot();
+        let is_settled =
+            self.founded && self.commit >= leading.term_start && self.commit >= self.configurations.slot();
         if (!is_settled && !planted!(self, SkipsJoint)) || leading.handover.is_some() {
             return Err(ChangeRefusal::Pending);
         }
         let next = self.membership().changed(changes)?;
-        let next = if planted!(self, SkipsJoint) { next.settled() } else { next };
-        for node in next.voters().filter(|node| !self.membership().votes(*node)) {
-            if !self.has_caught_up(now, node) {
-                return Err(ChangeRefusal::NotCaughtUp(node));
+        let mut next = if planted!(self, SkipsJoint) { next.settled() } else { next };
+        let is_new = |node: &NodeId| !self.membership().votes(*node);
+        for node in next.voters().filter(is_new).collect::<Vec<_>>() {
+            let stamp = leading.progress.get(&node).and_then(|progress| progress.stamp);
+            match (stamp, next.members.get_mut(&node)) {
+                (Some(stamp), Some(member)) if self.has_caught_up(now, node) => {
+                    member.incarnation = stamp.incarnation;
+                }
+                _ => return Err(ChangeRefusal::NotCaughtUp(node)),
             }
         }
         let is_reachable = |node| node == self.config.id || self.is_reachable(now, node);
@@ -145,11 +151,14 @@ impl Raft {
         let Some(progress) = leading.progress.get(&node) else { return false };
         let lag = self.log.last().above(progress.matched);
         let is_level = matches!(progress.flow, Flow::Replicate) && progress.matched >= leading.term_start;
-        progress.counts && is_level && lag <= self.config.promotion_lag_max && self.is_reachable(now, node)
+        self.counts(node, progress)
+            && is_level
+            && lag <= self.config.promotion_lag_max
+            && self.is_reachable(now, node)
     }
 
     /// Appends a configuration, which is in force from here on.
-    fn append_membership(&mut self, now: Now, membership: &Membership) {
+    pub(crate) fn append_membership(&mut self, now: Now, membership: &Membership) {
         let entry = Entry { kind: EntryKind::Membership, payload: membership.to_bytes() };
         self.append_own(Record { term: self.term, entry });
         self.follow_membership(now);
@@ -172,6 +181,7 @@ impl Raft {
 
     /// Goes on with a change once its latest configuration is committed; else looks for one that is due.
     pub(crate) fn advance_membership(&mut self, now: Now, out: &mut Out<Raft>) {
+        self.advance_founding(now);
         let slot = self.configurations.slot();
         let State::Leader(leading) = &mut self.state else { return };
         if self.commit < slot || self.commit < leading.term_start {

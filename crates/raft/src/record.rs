@@ -14,9 +14,10 @@ pub struct Meta {
     pub wall: WallTime,
     /// Whether it ever lost something durable that it has not got back.
     pub integrity: Integrity,
-    /// What its acknowledgements in this term are stamped with if it is intact: not 0 if it was repaired in this
-    /// term, whose leader counts no others.
-    pub session: u64,
+    /// The number of this disk, drawn at random when it was new; never 0 once it is written.
+    pub incarnation: u64,
+    /// A committed configuration pins the disks of all voters. Until this is known, everybody is needed for everything.
+    pub founded: bool,
 }
 
 /// How much of what a replica once made durable it still has.
@@ -29,6 +30,15 @@ pub enum Integrity {
     LogLost,
     /// The meta record is lost. It may have voted in any term, so it never counts towards any quorum again.
     MetaLost,
+}
+
+/// Which memory of a replica speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// The disk: [`Meta::incarnation`]. Another disk under the same id knows nothing of what this one promised.
+    pub incarnation: u64,
+    /// The start: drawn at random whenever the replica starts. A disk may forget what it had confirmed.
+    pub session: u64,
 }
 
 /// What one slot of the log holds.
@@ -84,7 +94,8 @@ impl Wire for Meta {
         self.vote.encode(out);
         self.wall.encode(out);
         self.integrity.encode(out);
-        self.session.encode(out);
+        self.incarnation.encode(out);
+        self.founded.encode(out);
     }
     fn decode(input: &mut Reader) -> Result<Self, WireError> {
         Ok(Meta {
@@ -92,8 +103,19 @@ impl Wire for Meta {
             vote: Option::decode(input)?,
             wall: WallTime::decode(input)?,
             integrity: Integrity::decode(input)?,
-            session: u64::decode(input)?,
+            incarnation: u64::decode(input)?,
+            founded: bool::decode(input)?,
         })
+    }
+}
+
+impl Wire for Stamp {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.incarnation.encode(out);
+        self.session.encode(out);
+    }
+    fn decode(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(Stamp { incarnation: u64::decode(input)?, session: u64::decode(input)? })
     }
 }
 

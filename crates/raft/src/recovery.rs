@@ -14,7 +14,7 @@
 //! Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage", FAST'18.
 
 use consensus::{Out, Recovered};
-use types::{NodeId, Now, Rng, Slot, SlotState};
+use types::{NodeId, Now, Rng, Slot, SlotState, Time};
 
 use crate::append::Following;
 use crate::configurations::Configurations;
@@ -23,14 +23,11 @@ use crate::log::Log;
 use crate::raft::State;
 use crate::read::Asking;
 use crate::writes::Writes;
-use crate::{Config, Integrity, Message, Meta, Raft, Record};
+use crate::{Config, Integrity, Message, Meta, Raft, Record, Stamp};
 
 /// How far the repair of a damaged replica is.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Repair {
-    /// Stamps acknowledgements: 0, or the number of the run in which this replica lost something. Once repaired it
-    /// keeps the number to the end of the term, through restarts too.
-    pub session: u64,
     /// The log must be whole up to here; the leader of this term said so.
     goal: Option<Slot>,
     /// The disk still holds records above the log's end that must be cut off before anything is appended.
@@ -39,11 +36,8 @@ pub(crate) struct Repair {
 
 impl Repair {
     /// Another leader: it has to be told, and to set its own goal.
-    pub fn enter_term(&mut self, integrity: Integrity) {
+    pub fn enter_term(&mut self) {
         self.goal = None;
-        if integrity == Integrity::Intact {
-            self.session = 0;
-        }
     }
 
     /// The log on disk has just been emptied.
@@ -83,7 +77,9 @@ impl Raft {
         let (meta, integrity) = judge(meta, log.last_term().max(epoch.number), lost);
         let identity = [config.id.0, meta.term, log.last().0, applied.0, now.mono.0, now.wall.0 as u64];
         let mut rng = Rng::keyed(seed, &identity);
-        let session = if integrity == Integrity::Intact { meta.session } else { rng.next_u64() | 1 };
+        let is_new_disk = meta.incarnation == 0;
+        let incarnation = if is_new_disk { rng.next_u64() | 1 } else { meta.incarnation };
+        let stamp = Stamp { incarnation, session: rng.next_u64() };
         let asking = Asking::new(rng.next_u64());
         let settled = match settled {
             Some(membership) => Configurations::new(applied, membership),
@@ -95,6 +91,8 @@ impl Raft {
             term: meta.term,
             vote: meta.vote,
             integrity,
+            founded: meta.founded || configurations.is_pinned(),
+            stamp,
             writes: Writes::new(log.last()),
             log,
             configurations,
@@ -114,7 +112,7 @@ impl Raft {
                 promise: None,
             },
             following: Following::new(applied, asking),
-            repair: Repair { session, goal: None, cut_due: lost },
+            repair: Repair { goal: None, cut_due: lost },
             announced: None,
             announced_membership: 0,
             proposals: Vec::new(),
@@ -123,6 +121,9 @@ impl Raft {
             config,
         };
         raft.settle(fix, now);
+        if is_new_disk && !raft.repair.cut_due {
+            raft.save_meta();
+        }
         raft
     }
 
@@ -164,43 +165,27 @@ impl Raft {
 
     /// Tells the leader of this term what this replica lost, until it answers. In the place of a heartbeat's
     /// answer if that may not count.
-    pub(crate) fn ask_for_repair(&self, leader: NodeId, out: &mut Out<Raft>) {
+    pub(crate) fn ask_for_repair(&self, leader: NodeId, sent: Time, out: &mut Out<Raft>) {
         let meta_lost = self.integrity == Integrity::MetaLost;
         let is_known = self.repair.goal.is_some() && !meta_lost;
         if is_known || self.integrity == Integrity::Intact {
             return;
         }
-        let message = Message::Repair { term: self.term, session: self.repair.session, meta_lost };
+        let message = Message::Repair { term: self.term, by: self.stamp, sent, meta_lost };
         self.send_control(leader, message, self.gate_meta(), out);
     }
 
-    /// A peer lost memory: what it acknowledged before this moment no longer counts.
-    pub(crate) fn on_repair(
-        &mut self,
-        now: Now,
-        from: NodeId,
-        session: u64,
-        meta_lost: bool,
-        out: &mut Out<Raft>,
-    ) {
+    /// A peer lost memory. What it acknowledged before it started is forgotten by now (`note_stamp`).
+    pub(crate) fn on_repair(&mut self, from: NodeId, session: u64, meta_lost: bool, out: &mut Out<Raft>) {
         let (term, upto) = (self.term, self.log.last());
         let Some(progress) = self.progress(from) else { return };
-        if progress.session != session {
-            self.close_transfer(from, out);
-            self.forget_acknowledged(from, session, !meta_lost);
-        }
-        self.on_answer(now, from, Slot(u64::MAX), out);
+        progress.remembers = !meta_lost;
+        self.on_answer(from, Slot(u64::MAX), out);
         self.send_control(from, Message::RepairGoal { term, session, upto }, consensus::WriteSeq::NONE, out);
     }
 
-    fn forget_acknowledged(&mut self, peer: NodeId, session: u64, counts: bool) {
-        if let Some(progress) = self.progress(peer) {
-            progress.reset(session, counts);
-        }
-    }
-
     pub(crate) fn on_repair_goal(&mut self, session: u64, upto: Slot) {
-        if session == self.repair.session && self.repair.goal.is_none() {
+        if session == self.stamp.session && self.repair.goal.is_none() {
             self.repair.goal = Some(upto);
             self.following.ack_due = true;
         }

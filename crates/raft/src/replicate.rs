@@ -18,7 +18,7 @@ use crate::progress::{Flow, Progress};
 use crate::raft::{State, dest};
 use crate::read::Rounds;
 use crate::reconfigure::Asker;
-use crate::{Config, Message, Raft, Record};
+use crate::{Config, Message, Raft, Record, Stamp};
 
 /// What a replica knows as the leader of its term.
 #[derive(Clone, Debug, Hash)]
@@ -148,7 +148,8 @@ impl Raft {
                 progress.sent(end, bytes, commit);
             }
         }
-        let message = Message::Append { term: self.term, prev, prev_term, commit, entries };
+        let (term, incarnation) = (self.term, self.stamp.incarnation);
+        let message = Message::Append { term, incarnation, prev, prev_term, commit, entries };
         if let Some(to) = dest(peers) {
             self.send_now(to, message, Lane::Bulk, out);
         }
@@ -203,14 +204,15 @@ impl Raft {
     }
 
     pub(crate) fn send_heartbeats(&mut self, now: Now, out: &mut Out<Raft>) {
-        let (term, commit) = (self.term, self.commit);
+        let (term, incarnation, commit) = (self.term, self.stamp.incarnation, self.commit);
         let State::Leader(leading) = &mut self.state else { return };
         if !std::mem::take(&mut leading.heartbeat_due) {
             return;
         }
         let round = leading.rounds.latest();
         if let Some(to) = dest(leading.progress.keys().copied().collect()) {
-            self.send_now(to, Message::Heartbeat { term, commit, round, sent: now.mono }, Lane::Control, out);
+            let message = Message::Heartbeat { term, incarnation, commit, round, sent: now.mono };
+            self.send_now(to, message, Lane::Control, out);
         }
     }
 
@@ -218,16 +220,14 @@ impl Raft {
         &mut self,
         now: Now,
         from: NodeId,
-        session: u64,
+        by: Stamp,
         matched: Slot,
         out: &mut Out<Raft>,
     ) {
-        let last = self.log.last();
-        let Some(progress) = self.progress(from) else { return };
-        progress.contact = now.mono;
-        if progress.session != session || matched > last {
+        if !self.note_stamp(now, from, by, Time(0), out) || matched > self.log.last() {
             return;
         }
+        let Some(progress) = self.progress(from) else { return };
         let is_news = progress.acknowledged(matched);
         match progress.flow {
             Flow::Probe { .. } if is_news || matched == progress.matched => progress.replicate(),
@@ -239,24 +239,16 @@ impl Raft {
         }
     }
 
-    pub(crate) fn on_rejected(
-        &mut self,
-        now: Now,
-        from: NodeId,
-        session: u64,
-        prev: Slot,
-        (hint, hint_term): (Slot, u64),
-    ) {
+    pub(crate) fn on_rejected(&mut self, from: NodeId, prev: Slot, (hint, hint_term): (Slot, u64)) {
         let (meet, _) = self.log.highest_at_most(hint, hint_term);
         let Some(progress) = self.progress(from) else { return };
-        progress.contact = now.mono;
         // An answer to something older than what is known since says nothing.
         let is_old = match progress.flow {
             Flow::Probe { .. } => prev != progress.next.prev(),
             Flow::Replicate => prev <= progress.matched,
             Flow::Checkpoint(_) => true,
         };
-        if progress.session != session || is_old {
+        if is_old {
             return;
         }
         // Below its own log's base the leader cannot tell terms, and a checkpoint has to help.
@@ -275,14 +267,13 @@ impl Raft {
         let Some(progress) = self.progress(from) else { return };
         progress.round = progress.round.max(round);
         self.note_clock(now, from, clocks);
-        self.on_answer(now, from, verified, out);
+        self.on_answer(from, verified, out);
         self.answer_reads(out);
     }
 
     /// The peer answered a heartbeat. If it seems to miss something that was sent, asks it.
-    pub(crate) fn on_answer(&mut self, now: Now, from: NodeId, verified: Slot, out: &mut Out<Raft>) {
+    pub(crate) fn on_answer(&mut self, from: NodeId, verified: Slot, out: &mut Out<Raft>) {
         let Some(progress) = self.progress(from) else { return };
-        progress.contact = now.mono;
         let has_restarted = verified < progress.matched;
         let is_sent_entries = !matches!(progress.flow, Flow::Checkpoint(_));
         if progress.heartbeat_answered() || (has_restarted && is_sent_entries) {
@@ -298,8 +289,9 @@ impl Raft {
             // What was under way is compacted by now: begin again from what is known to have arrived.
             return self.probe(peer, matched.next());
         };
-        let (term, commit) = (self.term, self.commit);
-        let message = Message::Append { term, prev, prev_term, commit, entries: Vec::new() };
+        let (term, incarnation, commit) = (self.term, self.stamp.incarnation, self.commit);
+        let entries = Vec::new();
+        let message = Message::Append { term, incarnation, prev, prev_term, commit, entries };
         let to = consensus::Dest::Node(peer);
         out.actions.push(Action::Send { to, message, after: WriteSeq::NONE, lane: Lane::Bulk });
     }

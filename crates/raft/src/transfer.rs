@@ -123,7 +123,8 @@ impl Raft {
             transfer.count = Some(index + 1);
         }
         let (term, wall) = (self.term, self.wall);
-        let message = Message::Chunk { term, transfer: id, meta, wall, index, chunk, last };
+        let incarnation = self.stamp.incarnation;
+        let message = Message::Chunk { term, incarnation, transfer: id, meta, wall, index, chunk, last };
         self.send_now(Dest::Node(peer), message, Lane::Bulk, out);
         self.read_chunk(peer, out);
     }

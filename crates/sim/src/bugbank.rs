@@ -84,6 +84,9 @@ impl Bug {
             Bug::Raft(RaftBug::ReusesReadRounds) => "raft::tests::bank::a_late_answer_confirms_no_later_read",
             Bug::Raft(RaftBug::AnswersBeforeMeta) => "raft::tests::bank::a_vote_waits_for_the_disk",
             Bug::Raft(RaftBug::SkipsJoint) => "raft::tests::bank::two_single_steps_from_one_configuration",
+            Bug::Raft(RaftBug::CountsAnyDisk | RaftBug::FoundsByMajority) => {
+                "raft::tests::incarnations::bugs_of_disks_are_seen_in_this_story"
+            }
             Bug::Raft(RaftBug::KeepsTruncatedMembership) => {
                 "raft::tests::membership::bugs_of_membership_are_caught_by_coming_and_going"
             }

@@ -31,7 +31,9 @@ pub(crate) struct Node<P: Subject> {
     pub(crate) paused_until: Option<Time>,
     /// Bits to flip before the next start.
     pub(crate) rot: u32,
-    /// Bits have flipped at some time, so recovery may find damage.
+    /// An empty disk takes the place of its own before the next start.
+    pub(crate) disk_is_lost: bool,
+    /// Bits have flipped at some time, so recovery may find damage; or the disk is another than it was.
     rotten: bool,
     /// It cannot start any more, and a person would have to replace it.
     pub(crate) lost: bool,
@@ -72,6 +74,7 @@ impl<P: Subject> Node<P> {
             down_for: Duration::ZERO,
             paused_until: None,
             rot: 0,
+            disk_is_lost: false,
             rotten: false,
             lost: false,
             power_fails: false,
@@ -114,6 +117,7 @@ impl<P: Subject> Node<P> {
         let kind = if self.lives == 1 { Kind::Spawn } else { Kind::Restart };
         shared.note(6, self.id, self.lives);
         shared.record(self.id, Stamp::NONE, kind, Details::none);
+        self.lose_disk(shared);
         self.flip_bits(shared);
         let identity = Identity { cluster: CLUSTER, node: self.id };
         let log_options = log_options(options, shared);
@@ -151,7 +155,7 @@ impl<P: Subject> Node<P> {
         shared: &mut Shared,
     ) -> Result<(), Stop> {
         let voters = shared.setup.voters();
-        let founders = if voters.contains(&self.id) { &voters[..] } else { &[] };
+        let founders = if voters.contains(&self.id) { Membership::of(voters) } else { Membership::default() };
         let config = P::config(self.id, founders, &shared.setup.tuning, options);
         let dies = std::mem::take(&mut self.dies_in_recovery);
         let birth = Birth {
@@ -234,7 +238,7 @@ impl<P: Subject> Node<P> {
     /// Whether bits of its disk have ever flipped. Damage may lie there unseen for a long time, so such a node
     /// is never counted on again.
     pub(crate) fn was_rotten(&self) -> bool {
-        self.rotten || self.rot > 0 || self.disk.is_damaged()
+        self.rotten || self.rot > 0 || self.disk_is_lost || self.disk.is_damaged()
     }
 
     /// What the disk has done to what was durable.
@@ -245,6 +249,17 @@ impl<P: Subject> Node<P> {
             false if self.was_rotten() => Harm::Rot,
             false => Harm::None,
         }
+    }
+
+    fn lose_disk(&mut self, shared: &mut Shared) {
+        if !std::mem::take(&mut self.disk_is_lost) {
+            return;
+        }
+        self.rotten = true;
+        self.disk = SimDisk::default();
+        self.engine = MemEngine::default();
+        shared.oracle.lost_disk(self.id);
+        shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named("lost"));
     }
 
     fn flip_bits(&mut self, shared: &mut Shared) {

@@ -24,6 +24,8 @@ pub(crate) struct Register {
     committed: Option<(Slot, Membership)>,
     /// When the operator last asked for something.
     asked_at: Option<Time>,
+    /// Founders that do not know yet, durably, that the group is founded.
+    founding: BTreeSet<NodeId>,
     /// Configurations that were committed.
     pub(crate) changes: u64,
 }
@@ -32,7 +34,18 @@ impl Register {
     /// A group that begins with these voters.
     pub(crate) fn new(voters: &[NodeId]) -> Register {
         let first = (Slot::ZERO, Membership::of(voters.iter().copied()));
-        Register { announced: vec![first.clone()], committed: Some(first), ..Register::default() }
+        let founding = voters.iter().copied().collect();
+        Register { announced: vec![first.clone()], committed: Some(first), founding, ..Register::default() }
+    }
+
+    /// A node knows durably that the group is founded.
+    pub(crate) fn knows_founded(&mut self, node: NodeId) {
+        self.founding.remove(&node);
+    }
+
+    /// Whether anybody can be done without: not as long as some do not know whose disks count.
+    pub(crate) fn is_founded(&self) -> bool {
+        self.founding.is_empty()
     }
 
     /// A node put a configuration in force.

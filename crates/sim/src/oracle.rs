@@ -210,6 +210,11 @@ impl Oracle {
         }
     }
 
+    /// The node has an empty disk from now on, which stands for nobody.
+    pub(crate) fn lost_disk(&mut self, node: NodeId) {
+        self.shadows.insert(node, Shadow::of_a_stranger());
+    }
+
     /// Whether the node's disk has lost its last write so that nothing can tell.
     pub(crate) fn forgot(&self, node: NodeId) -> bool {
         self.shadows.get(&node).is_some_and(|shadow| shadow.forgot)

@@ -1,6 +1,7 @@
 //! Raft as the simulator configures it.
 
-use raft::{Config, Raft};
+use consensus::Membership;
+use raft::{Config, Meta, Raft};
 use types::NodeId;
 
 use crate::options::Options;
@@ -10,7 +11,7 @@ use crate::subject::Subject;
 impl Subject for Raft {
     const NAME: &'static str = "raft";
 
-    fn config(id: NodeId, founders: &[NodeId], tuning: &Tuning, options: &Options) -> Config {
+    fn config(id: NodeId, founders: Membership, tuning: &Tuning, options: &Options) -> Config {
         #[cfg(not(feature = "planted"))]
         let _ = options;
         Config {
@@ -25,7 +26,16 @@ impl Subject for Raft {
             lease_drift_ppm: tuning.lease_drift_ppm,
             #[cfg(feature = "planted")]
             planted: options.planted.and_then(crate::bugbank::Bug::in_raft),
-            ..Config::new(id, founders.iter().copied())
+            membership: founders,
+            ..Config::new(id, [])
         }
+    }
+
+    fn numbered(incarnation: u64) -> Meta {
+        Meta { incarnation, ..Meta::default() }
+    }
+
+    fn is_founded(&self) -> bool {
+        Raft::is_founded(self)
     }
 }

@@ -147,7 +147,8 @@ fn choose_core<P: Subject>(world: &World<P>) -> BTreeSet<NodeId> {
     let register = &world.shared.oracle.register;
     // A node whose disk has rotted is repaired from the others: it takes all of them. And while the membership may
     // still change, nobody can say who will be needed.
-    let all_are_needed = world.nodes.values().any(|node| node.was_rotten())
+    let all_are_needed = !register.is_founded()
+        || world.nodes.values().any(|node| node.was_rotten())
         || register.is_busy(world.shared.now(), world.errand_patience());
     while !all_are_needed && rng.below(2) == 0 {
         let ids: Vec<NodeId> = core.iter().copied().collect();

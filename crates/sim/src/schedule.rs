@@ -72,6 +72,12 @@ pub enum Fault {
         /// not survive.
         rot: u32,
     },
+    /// `wipe WHO`: the process dies, and comes back under its id with an empty disk. The world refuses what a correct
+    /// cluster could not survive.
+    Wipe {
+        /// Who loses its disk.
+        who: Target,
+    },
     /// `pause WHO`: the process stands still, its clocks go on.
     Pause {
         /// Who stands still.
@@ -208,6 +214,7 @@ impl Fault {
         match self {
             Fault::Crash { rot: 0, .. } => "crash",
             Fault::Crash { .. } => "rot",
+            Fault::Wipe { .. } => "wipe",
             Fault::Pause { .. } => "pause",
             Fault::Cut { .. } => "cut",
             Fault::Clog { .. } => "clog",

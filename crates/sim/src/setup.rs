@@ -131,6 +131,8 @@ pub struct Climate {
     pub blackout: u32,
     /// A node crashes, and bits of its disk flip.
     pub rot: u32,
+    /// A node loses its disk.
+    pub wipe: u32,
     /// A node stands still.
     pub pause: u32,
     /// Links are cut.
@@ -281,6 +283,7 @@ impl Climate {
         let mut operator = keys::rng(seed, Purpose::Operator, [u64::MAX, 1, 0]);
         let member = if Climate::spares(seed) > 0 { operator.between(3, 15) as u32 } else { 0 };
         let transfer = if operator.below(2) == 0 { operator.between(1, 4) as u32 } else { 0 };
+        let wipe = if operator.below(3) == 0 { 1 } else { 0 };
         let mut switch = |most: u64| if rng.below(2) == 0 { 0 } else { rng.between(1, most) as u32 };
         let mut climate = Climate {
             net: Weather::FAIR,
@@ -289,6 +292,7 @@ impl Climate {
             crash: switch(10),
             blackout: switch(4),
             rot: switch(3),
+            wipe,
             pause: switch(5),
             cut: switch(10),
             clog: switch(5),

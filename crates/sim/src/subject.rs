@@ -1,6 +1,6 @@
 //! What the simulator needs to know of a protocol besides its traits: a name, and how to configure a replica.
 
-use consensus::Consensus;
+use consensus::{Consensus, Membership};
 use types::NodeId;
 
 use crate::options::Options;
@@ -13,5 +13,11 @@ pub trait Subject: Consensus {
 
     /// The configuration of one replica. `founders` are the voters that the group begins with; nobody for a node
     /// that joins it later.
-    fn config(id: NodeId, founders: &[NodeId], tuning: &Tuning, options: &Options) -> Self::Config;
+    fn config(id: NodeId, founders: Membership, tuning: &Tuning, options: &Options) -> Self::Config;
+
+    /// What a disk holds on which nothing stands yet but its number.
+    fn numbered(incarnation: u64) -> Self::Meta;
+
+    /// Whether the replica knows durably that the disks of the voters are settled, so that a majority is enough.
+    fn is_founded(&self) -> bool;
 }

@@ -164,7 +164,10 @@ fn play<P: Subject>(world: &mut World<P>, victim: NodeId) -> Result<Verdict, Bro
         }
     }
     let verdict = excuse.unwrap_or(Verdict::Whole);
-    core.remove(&victim);
+    // Whoever only forgot is sent what it misses.
+    if verdict != Verdict::Forgot || world.nodes.len() == 1 {
+        core.remove(&victim);
+    }
     match (core.is_empty(), verdict) {
         (true, Verdict::Forgot) => {}
         (true, _) => judge_history(world, &core)?,

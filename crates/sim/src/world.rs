@@ -290,6 +290,17 @@ impl<P: Subject> World<P> {
                     })?;
                 }
             }
+            Fault::Wipe { who } => {
+                for id in self.resolve(who) {
+                    if !self.may_rot(id) {
+                        continue;
+                    }
+                    self.with_node(id, |node, _| {
+                        (node.down_for, node.disk_is_lost) = (lasts, node.life.is_some());
+                        if node.disk_is_lost { Err(Stop::Crash("lost disk")) } else { Ok(()) }
+                    })?;
+                }
+            }
             Fault::Drift { who, ppm } => self.drift(who, Some(ppm)),
             Fault::Member { who, change } => self.change_members(key, who, change)?,
             Fault::Transfer { to } => self.transfer_leadership(key, to)?,
@@ -370,6 +381,8 @@ impl<P: Subject> World<P> {
         let register = &self.shared.oracle.register;
         let is_well =
             |other: NodeId| other != id && self.nodes.get(&other).is_some_and(|node| !node.was_rotten());
-        register.can_do_with(is_well) && !register.is_busy(self.shared.now(), self.errand_patience())
+        register.is_founded()
+            && register.can_do_with(is_well)
+            && !register.is_busy(self.shared.now(), self.errand_patience())
     }
 }

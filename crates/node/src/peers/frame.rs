@@ -30,7 +30,7 @@ pub(crate) const HELLO_LEN: usize = 48;
 pub(crate) const VERDICT_LEN: usize = 21;
 
 const MAGIC: [u8; 8] = *b"ALTHPEER";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const HEADER_LEN: usize = 8;
 
 /// What a frame's buffer starts with: most messages fit without growing it.

@@ -8,33 +8,35 @@ fn record(term: u64) -> Record {
 
 /// One of each kind, every field with a value of its own.
 fn one_of_each() -> Vec<Message> {
-    let (term, session, round) = (7, 8, 9);
+    let (term, incarnation, session, round) = (7, 11, 8, 9);
+    let by = Stamp { incarnation, session };
     let command =
         Command { session: SessionId(1), number: 2, acked_below: 1, body: Bytes::from_static(b"body") };
     let membership = Membership::of([NodeId(1), NodeId(2)]);
     let meta = CheckpointMeta { at: Slot(3), epoch: Epoch::of(2), membership };
     let (transfer, wall, chunk) = (TransferId(4), WallTime(-5), Bytes::from_static(b"chunk"));
     vec![
-        Message::RequestVote { term, pre: true, told: false, last: Slot(3), last_term: 2 },
-        Message::Vote { term, pre: false, granted: true },
+        Message::RequestVote { term, pre: true, told: false, incarnation, last: Slot(3), last_term: 2 },
+        Message::Vote { term, pre: false, incarnation, granted: true },
         Message::Append {
             term,
+            incarnation,
             prev: Slot(3),
             prev_term: 2,
             commit: Slot(1),
             entries: vec![record(2), record(7)],
         },
-        Message::Appended { term, session, matched: Slot(3) },
-        Message::Rejected { term, session, prev: Slot(3), hint: Slot(2), hint_term: 1 },
+        Message::Appended { term, by, matched: Slot(3) },
+        Message::Rejected { term, by, prev: Slot(3), hint: Slot(2), hint_term: 1 },
         Message::Commit { term, commit: Slot(3) },
-        Message::Heartbeat { term, commit: Slot(3), round, sent: Time(5) },
-        Message::HeartbeatAck { term, round, verified: Slot(3), sent: Time(5), clock: Time(6) },
+        Message::Heartbeat { term, incarnation, commit: Slot(3), round, sent: Time(5) },
+        Message::HeartbeatAck { term, by, round, verified: Slot(3), sent: Time(5), clock: Time(6) },
         Message::Forward { commands: vec![command] },
         Message::ReadAsk { ask: 5 },
         Message::ReadAnswer { ask: 5, at: Slot(3) },
-        Message::Chunk { term, transfer, meta, wall, index: 6, chunk, last: true },
+        Message::Chunk { term, incarnation, transfer, meta, wall, index: 6, chunk, last: true },
         Message::ChunkAck { term, transfer, next: 6, failed: true },
-        Message::Repair { term, session, meta_lost: true },
+        Message::Repair { term, by, sent: Time(5), meta_lost: true },
         Message::RepairGoal { term, session, upto: Slot(3) },
         Message::ReconfigureAsk { ask: 5, changes: vec![Change::Remove { node: NodeId(2) }] },
         Message::Reconfigured { ask: 5, at: Slot(3) },
@@ -64,8 +66,8 @@ fn every_truncation_is_an_error() {
 /// The first bytes of each kind are fixed: replicas of different versions talk to each other.
 #[test]
 fn the_wire_form_is_fixed() {
-    let message = Message::Appended { term: 1, session: 2, matched: Slot(3) };
-    let words = [1u64, 2, 3].into_iter().flat_map(u64::to_le_bytes);
+    let message = Message::Appended { term: 1, by: Stamp { incarnation: 2, session: 3 }, matched: Slot(4) };
+    let words = [1u64, 2, 3, 4].into_iter().flat_map(u64::to_le_bytes);
     assert_eq!(message.to_bytes().to_vec(), std::iter::once(4).chain(words).collect::<Vec<u8>>());
     let tags: Vec<u8> = one_of_each().iter().map(|message| message.to_bytes()[0]).collect();
     assert_eq!(tags, (1..=19).collect::<Vec<u8>>());
@@ -75,6 +77,7 @@ fn the_wire_form_is_fixed() {
 fn numbers_that_no_honest_replica_reaches_are_senseless() {
     let append = |term, prev_term, terms: &[u64]| Message::Append {
         term,
+        incarnation: 1,
         prev: Slot(3),
         prev_term,
         commit: Slot(1),
@@ -86,6 +89,7 @@ fn numbers_that_no_honest_replica_reaches_are_senseless() {
     assert!(!append(5, 6, &[]).is_sensible());
     let chunk = |term, of| Message::Chunk {
         term,
+        incarnation: 1,
         transfer: TransferId(1),
         meta: CheckpointMeta { at: Slot(3), epoch: Epoch::of(of), membership: Membership::of([NodeId(1)]) },
         wall: WallTime(1),

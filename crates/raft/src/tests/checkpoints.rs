@@ -237,6 +237,7 @@ fn install(world: &mut World, at: Slot) {
     let membership = world.raft(1).status().membership;
     let message = Message::Chunk {
         term: 1,
+        incarnation: 1,
         transfer: consensus::TransferId(99),
         meta: consensus::CheckpointMeta { at, epoch, membership },
         wall: types::WallTime(0),

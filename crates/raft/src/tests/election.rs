@@ -71,7 +71,8 @@ fn a_node_that_was_cut_off_does_not_disturb() {
 fn a_follower_that_hears_its_leader_ignores_candidates() {
     let mut world = World::new(3);
     world.elect(1);
-    let vote = Message::RequestVote { term: 9, pre: false, told: false, last: Slot(99), last_term: 8 };
+    let (incarnation, last, last_term) = (3, Slot(99), 8);
+    let vote = Message::RequestVote { term: 9, pre: false, told: false, incarnation, last, last_term };
     for node in [1, 2] {
         world.step(node, Input::Recv { from: n(3), message: vote.clone() });
         assert_eq!(term(&world, node), 1);
@@ -110,7 +111,8 @@ fn a_leader_that_restarts_may_be_elected_again_at_once() {
     for node in [2, 3] {
         world.now = world.now + Duration::from_millis(1);
         let (verified, round) = (Slot(0), 0);
-        let alive = Message::Heartbeat { term: 1, commit: verified, round, sent: Time(0) };
+        let (term, incarnation) = (1, 1);
+        let alive = Message::Heartbeat { term, incarnation, commit: verified, round, sent: Time(0) };
         world.step(node, Input::Recv { from: n(1), message: alive });
     }
     world.now = world.now.max(deadline);

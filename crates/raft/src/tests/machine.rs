@@ -29,9 +29,9 @@ pub struct Disk {
 }
 
 impl Disk {
-    fn new() -> Disk {
-        let (meta, pending) = (SlotState::Missing, VecDeque::new());
-        Disk { meta, first: Slot(1), log: BTreeMap::new(), tail_damaged: false, pending }
+    fn new(incarnation: u64) -> Disk {
+        let meta = SlotState::Ok(Meta { incarnation, ..Meta::default() });
+        Disk { meta, pending: VecDeque::new(), first: Slot(1), log: BTreeMap::new(), tail_damaged: false }
     }
 
     /// Makes everything durable; returns the last write.
@@ -117,7 +117,7 @@ const CHUNK_ENTRIES: usize = 2;
 
 impl Machine {
     pub fn new(config: Config, now: Now, out: &mut Out<Raft>) -> Machine {
-        let disk = Disk::new();
+        let disk = Disk::new(config.id.0);
         let raft = Raft::recover(config.clone(), config.id.0, found(&disk, &[]), now, out);
         Machine {
             config,
@@ -145,6 +145,13 @@ impl Machine {
         self.snapshots.clear();
         self.staged.clear();
         self.backlog.clear();
+    }
+
+    /// Puts an empty disk in the place of this one.
+    pub fn wipe(&mut self) {
+        self.disk = Disk { meta: SlotState::Missing, ..Disk::new(0) };
+        self.state.clear();
+        self.state_durable = 0;
     }
 
     pub fn restart(&mut self, boot: u64, now: Now, out: &mut Out<Raft>) {

@@ -388,7 +388,8 @@ fn a_leader_whose_disk_stalls_hands_over() {
 #[test]
 fn voters_that_hear_the_leader_elect_whom_it_sends_and_nobody_else() {
     let mut world = three_and_two();
-    let asks = |told| Message::RequestVote { term: 2, pre: false, told, last: Slot(99), last_term: 1 };
+    let (term, pre, incarnation, last) = (2, false, 3, Slot(99));
+    let asks = |told| Message::RequestVote { term, pre, told, incarnation, last, last_term: 1 };
     world.step(2, Input::Recv { from: n(3), message: asks(false) });
     assert_eq!(world.raft(2).term, 1);
     world.step(2, Input::Recv { from: n(3), message: asks(true) });

@@ -3,6 +3,7 @@
 mod bank;
 mod checkpoints;
 mod election;
+mod incarnations;
 mod leases;
 mod machine;
 mod membership;

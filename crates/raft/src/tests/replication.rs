@@ -9,7 +9,7 @@ use super::machine::n;
 use super::world::{World, command, record};
 use crate::progress::Flow;
 use crate::raft::State;
-use crate::{Message, Raft};
+use crate::{Message, Raft, Stamp};
 
 /// Figure 7 of the Raft paper: the followers (a) to (f) that a leader of term 8 may meet.
 #[test]
@@ -48,6 +48,7 @@ fn entries_that_no_leader_has_are_not_appended() {
     assert!(status.committed > Slot::ZERO);
     let message = Message::Append {
         term: status.epoch.number,
+        incarnation: 1,
         prev: Slot::ZERO,
         prev_term: 0,
         commit: Slot::ZERO,
@@ -68,7 +69,8 @@ fn a_leader_that_contradicts_itself_is_not_followed() {
     let (term, last) = (status.epoch.number, status.last);
     for entry_term in [term, term + 1] {
         let entries = vec![record(entry_term)];
-        let message = Message::Append { term: term + 1, prev: last, prev_term: term, commit: last, entries };
+        let (term, prev_term, incarnation) = (term + 1, term, 1);
+        let message = Message::Append { term, incarnation, prev: last, prev_term, commit: last, entries };
         world.step(2, Input::Recv { from: n(1), message });
     }
     assert_eq!(world.terms(2).last(), Some(&term), "the first word counts");
@@ -246,11 +248,11 @@ fn answers_to_older_questions_change_nothing() {
         _ => panic!("no leader"),
     };
     let before = matched(&world);
-    let (term, session) = (1, 0);
+    let (term, by) = (1, world.raft(2).stamp);
     for message in [
-        Message::Rejected { term, session, prev: Slot(2), hint: Slot(0), hint_term: 0 },
-        Message::Appended { term, session, matched: Slot(1) },
-        Message::Appended { term, session, matched: Slot(1_000_000) },
+        Message::Rejected { term, by, prev: Slot(2), hint: Slot(0), hint_term: 0 },
+        Message::Appended { term, by, matched: Slot(1) },
+        Message::Appended { term, by, matched: Slot(1_000_000) },
     ] {
         world.step(1, Input::Recv { from: n(2), message });
         assert_eq!(matched(&world), before);
@@ -300,6 +302,8 @@ fn senseless(rng: &mut Rng) -> Message {
     let mut number = || *rng.pick(&extremes[..]).unwrap_or(&0);
     let (term, slot, prev_term, index, which) = (number(), Slot(number()), number(), number(), number());
     let (commit, session, pre) = (Slot(number()), number(), number() % 2 == 0);
+    let incarnation = number();
+    let by = Stamp { incarnation, session };
     let transfer = consensus::TransferId(number());
     let meta = consensus::CheckpointMeta {
         at: slot,
@@ -307,14 +311,15 @@ fn senseless(rng: &mut Rng) -> Message {
         membership: Default::default(),
     };
     match which % 7 + index % 8 {
-        0 => Message::RequestVote { term, pre, told: false, last: slot, last_term: prev_term },
-        1 => Message::Vote { term, pre, granted: !pre },
-        2 => Message::Appended { term, session, matched: slot },
-        3 => Message::Rejected { term, session, prev: slot, hint: commit, hint_term: prev_term },
+        0 => Message::RequestVote { term, pre, told: false, incarnation, last: slot, last_term: prev_term },
+        1 => Message::Vote { term, pre, incarnation, granted: !pre },
+        2 => Message::Appended { term, by, matched: slot },
+        3 => Message::Rejected { term, by, prev: slot, hint: commit, hint_term: prev_term },
         4 => Message::Commit { term, commit },
-        5 => Message::Heartbeat { term, commit, round: index, sent: Time(number()) },
+        5 => Message::Heartbeat { term, incarnation, commit, round: index, sent: Time(number()) },
         6 => Message::HeartbeatAck {
             term,
+            by,
             round: index,
             verified: slot,
             sent: Time(number()),
@@ -323,6 +328,7 @@ fn senseless(rng: &mut Rng) -> Message {
         7 => Message::ReadAnswer { ask: index, at: slot },
         8 => Message::Chunk {
             term,
+            incarnation,
             transfer,
             meta,
             wall: WallTime(0),
@@ -331,8 +337,15 @@ fn senseless(rng: &mut Rng) -> Message {
             last: pre,
         },
         9 => Message::ChunkAck { term, transfer, next: index, failed: pre },
-        10 => Message::Repair { term, session, meta_lost: pre },
+        10 => Message::Repair { term, by, sent: Time(index), meta_lost: pre },
         11 => Message::RepairGoal { term, session, upto: slot },
-        _ => Message::Append { term, prev: slot, prev_term, commit, entries: vec![record(prev_term); 2] },
+        _ => Message::Append {
+            term,
+            incarnation,
+            prev: slot,
+            prev_term,
+            commit,
+            entries: vec![record(prev_term); 2],
+        },
     }
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use consensus::{Consensus, Input, Role};
-use types::{Rng, SlotState};
+use consensus::{Consensus, Input, Membership, Role};
+use types::{NodeId, Rng, SlotState};
 
 use super::world::World;
 use crate::Config;
@@ -19,6 +19,9 @@ pub fn weather(seed: u64, adjust: impl Fn(&mut Config)) -> Result<(), String> {
         config.retained_entries = 3;
         config.cache_bytes_max = 300;
         config.inflight_messages_max = 4;
+        if seed.is_multiple_of(2) {
+            config.membership = Membership::of((1..=nodes).map(NodeId)); // to be founded yet
+        }
         adjust(config);
     });
     let mut rng = Rng::new(seed);
@@ -48,7 +51,7 @@ fn gust(world: &mut World, rng: &mut Rng, nodes: u64, round: u64) {
         90 => world.heal(),
         91 => world.cut(node, rng.between(1, nodes)),
         92 if rng.chance_ppm(500_000) => world.isolate(node),
-        92 => world.step(node, Input::Unreachable { peer: types::NodeId(rng.between(1, nodes)) }),
+        92 => world.step(node, Input::Unreachable { peer: NodeId(rng.between(1, nodes)) }),
         _ => world.step(node, Input::Timer),
     }
 }
@@ -68,9 +71,12 @@ fn crash_or_restart(world: &mut World, rng: &mut Rng, node: u64, nodes: u64) {
         return world.restart(node);
     }
     world.crash(node);
-    // No more replicas are damaged at a time than a majority can do without.
-    let is_bearable = nodes >= 3 && (1..=nodes).all(|other| !is_damaged(world, other));
-    if is_bearable && rng.chance_ppm(300_000) {
+    // No more replicas are damaged at a time than a majority can do without, and none before the group is founded.
+    let is_whole = |world: &mut World, other| world.raft(other).founded && !is_damaged(world, other);
+    let is_bearable = nodes >= 3 && (1..=nodes).all(|other| is_whole(world, other));
+    if is_bearable && rng.chance_ppm(30_000) {
+        world.machine(node).wipe();
+    } else if is_bearable && rng.chance_ppm(300_000) {
         let disk = &mut world.machine(node).disk;
         if rng.chance_ppm(100_000) && matches!(disk.meta, SlotState::Ok(_)) {
             disk.meta = SlotState::Damaged;
@@ -84,8 +90,9 @@ fn crash_or_restart(world: &mut World, rng: &mut Rng, node: u64, nodes: u64) {
 
 fn is_damaged(world: &mut World, node: u64) -> bool {
     let machine = world.machine(node);
+    let is_wiped = machine.disk.meta == SlotState::Missing;
     let has_damage = machine.disk.log.values().any(|record| *record == SlotState::Damaged);
-    has_damage || machine.raft.status().role == Role::Recovering
+    has_damage || is_wiped || machine.raft.status().role == Role::Recovering
 }
 
 /// The weather clears up: a leader is elected, and everybody catches up.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
-    Action, Change, CommittedEntry, Consensus, Entry, EntryKind, Event, Input, Out, Protocol, ReadLevel,
-    Request, Role, Token,
+    Action, Change, CommittedEntry, Consensus, Entry, EntryKind, Event, Input, Membership, Out, Protocol,
+    ReadLevel, Request, Role, Token,
 };
 use types::{Batch, Command, NodeId, Now, Rng, SessionId, Slot, SlotState, Time, WallTime, Wire};
 
@@ -69,7 +69,9 @@ impl World {
         };
         for number in 1..=nodes + spares {
             let voters = if number <= nodes { nodes } else { 0 };
-            let mut config = Config::new(n(number), (1..=voters).map(NodeId));
+            let mut config = Config::new(n(number), []);
+            // A group that is founded: every disk has the number of its node.
+            config.membership = Membership::of_disks((1..=voters).map(|node| (NodeId(node), node)));
             adjust(&mut config);
             let mut out = Out::default();
             let machine = Machine::new(config, world.clock(number), &mut out);
@@ -227,7 +229,7 @@ impl World {
     /// Restarts a node in `term`, in which it has not voted.
     pub fn set_term(&mut self, id: u64, term: u64) {
         self.crash(id);
-        self.machine(id).disk.meta = SlotState::Ok(Meta { term, ..Meta::default() });
+        self.machine(id).disk.meta = SlotState::Ok(Meta { term, incarnation: id, ..Meta::default() });
         self.restart(id);
     }
 
@@ -337,6 +339,13 @@ impl World {
 
     pub fn crash(&mut self, id: u64) {
         self.machine(id).crash();
+    }
+
+    /// Restarts a node on a new disk.
+    pub fn wipe(&mut self, id: u64) {
+        self.crash(id);
+        self.machine(id).wipe();
+        self.restart(id);
     }
 
     pub fn restart(&mut self, id: u64) {

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
-    Action, CommittedEntry, Dest, Event, GateQueue, Input, Out, ReadLevel, Request, Status, Token, WriteSeq,
+    Action, CommittedEntry, Dest, Event, GateQueue, Input, Membership, Out, ReadLevel, Request, Status,
+    Token, WriteSeq,
 };
 use types::{Command, Epoch, Fingerprinter, NodeId, Now, SessionId, Slot, Time, WallTime, Wire};
 
@@ -90,15 +91,16 @@ pub(super) struct Local<P: Subject> {
 }
 
 impl<P: Subject> Local<P> {
-    /// A node with an empty disk.
+    /// A node with a disk that has nothing but its number.
     pub(super) fn new(
         id: NodeId,
         bounds: &Bounds,
         options: &Options,
     ) -> Result<(Local<P>, Effects<P>), Broken> {
-        let ids: Vec<NodeId> = (1..=u64::from(bounds.nodes)).map(NodeId).collect();
-        let config = P::config(id, &ids, &tuning(bounds), options);
-        Local::start(id, config, options.mutation(), Store::empty(), 0)
+        // A group that is founded: the disk of every node has its number.
+        let voters = (1..=u64::from(bounds.nodes)).map(|node| (NodeId(node), node));
+        let config = P::config(id, Membership::of_disks(voters), &tuning(bounds), options);
+        Local::start(id, config, options.mutation(), Store::of(P::numbered(id.0)), 0)
     }
 
     fn start(

@@ -21,8 +21,8 @@ pub(super) struct Store<P: Protocol> {
 pub(super) struct Pending<P: Protocol>(pub(super) VecDeque<(WriteSeq, Vec<StoreOp<P>>)>);
 
 impl<P: Protocol> Store<P> {
-    pub(super) fn empty() -> Store<P> {
-        Store { meta: None, first: Slot(1), records: BTreeMap::new() }
+    pub(super) fn of(meta: P::Meta) -> Store<P> {
+        Store { meta: Some(meta), first: Slot(1), records: BTreeMap::new() }
     }
 
     pub(super) fn apply(&mut self, ops: &[StoreOp<P>]) {

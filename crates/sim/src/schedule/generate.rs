@@ -42,9 +42,11 @@ impl Draw<'_> {
     fn next(&mut self) -> Vec<Timed> {
         let Climate { crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, .. } =
             self.setup.climate;
-        let Climate { split_vote, member, transfer, .. } = self.setup.climate;
-        let weights =
-            [crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, split_vote, member, transfer];
+        let Climate { split_vote, member, transfer, wipe, .. } = self.setup.climate;
+        let weights = [
+            crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, split_vote, member, transfer,
+            wipe,
+        ];
         let fault = match self.weighted(&weights) {
             Some(0) => self.crash(),
             Some(1) => self.blackout(),
@@ -59,6 +61,7 @@ impl Draw<'_> {
             Some(10) => return self.split_vote(),
             Some(11) => return self.members(),
             Some(12) => self.transfer(),
+            Some(13) => Fault::Wipe { who: self.target() },
             _ => return Vec::new(),
         };
         let lasts = self.lasts();

@@ -58,6 +58,7 @@ impl fmt::Display for Fault {
                 write!(f, "crash {who} point={point}")?;
                 if *rot > 0 { write!(f, " rot={rot}") } else { Ok(()) }
             }
+            Fault::Wipe { who } => write!(f, "wipe {who}"),
             Fault::Pause { who } => write!(f, "pause {who}"),
             Fault::Cut { shape } => write!(f, "cut {shape}"),
             Fault::Clog { shape } => write!(f, "clog {shape}"),
@@ -182,6 +183,7 @@ fn fault(kind: &str, who: &str, parameters: &[&str]) -> Result<Fault, String> {
             point: given.remove("point").map_or(Ok(CrashPoint::Now), crash_point)?,
             rot: given.remove("rot").map_or(Ok(0), number)?,
         },
+        "wipe" => Fault::Wipe { who: target(who)? },
         "pause" => Fault::Pause { who: target(who)? },
         "cut" => Fault::Cut { shape: shape(who)? },
         "clog" => Fault::Clog { shape: shape(who)? },

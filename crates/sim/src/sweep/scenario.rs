@@ -163,6 +163,7 @@ fn quiet() -> Setup {
             fault_max: Duration::ZERO,
             crash: 0,
             blackout: 0,
+            wipe: 0,
             rot: 0,
             pause: 0,
             cut: 0,
