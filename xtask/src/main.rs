@@ -4,6 +4,7 @@ mod ci;
 mod command;
 mod deny;
 mod fuzz;
+mod ledger;
 mod tasks;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +45,8 @@ enum Task {
     Bench(Bench),
     /// Hostile bytes for every decoder, with libFuzzer [default: every target for a minute]
     Fuzz(fuzz::FuzzArgs),
+    /// What was tried so far, summed up from reliability/ledger.jsonl
+    Ledger(ledger::LedgerArgs),
     /// Plant every known bug and count the seeds that the simulator takes to notice it
     Bugbank {
         /// Arguments of the bug bank
@@ -72,6 +75,7 @@ fn main() -> anyhow::Result<()> {
         Task::Nemesis { arguments } => tasks::nemesis(&arguments),
         Task::Bench(Bench::Etcd { arguments }) => tasks::bench_etcd(&arguments),
         Task::Fuzz(args) => fuzz::fuzz(&args),
+        Task::Ledger(args) => ledger::ledger(&args),
         Task::Bugbank { arguments } => tasks::bugbank(&arguments),
     }
 }

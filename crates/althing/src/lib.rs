@@ -43,7 +43,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Members(args) => client.run(async |c| client::members::run(c, &args).await),
         Command::MoveLeader(args) => client.run(async |c| client::move_leader::run(c, &args).await),
         Command::RepairQuorum(args) => repair::run(&args),
-        Command::Sim(args) => sim::run(&args),
+        Command::Sim(args) => sim::run(&args, client.json),
         Command::Bench(args) => bench::run(&client, &args),
         Command::Completions { shell } => completions(shell),
         Command::Version => version(client.json),

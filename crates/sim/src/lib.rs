@@ -46,7 +46,7 @@ mod workload;
 mod world;
 
 pub use options::{Options, Protocol, UnknownProtocol};
-pub use oracle::Broken;
+pub use oracle::{Broken, PROMISES};
 pub use report::{Counters, Failure, Report};
 pub use run::{PROGRESS_MIN, run, run_recorded, run_seed, schedule_of, trace_header};
 pub use schedule::{CrashPoint, Fault, MemberChange, Schedule, ScheduleError, Shape, Target, Timed, Weather};

@@ -20,6 +20,24 @@ use types::{Epoch, Fingerprinter, NodeId, Slot};
 use crate::operator::Register;
 use crate::shadow::{Harm, Shadow};
 
+/// What every run is judged by, as [`Broken::check`] names it; what a world cannot even begin with (a log that does not
+/// open, say) has other names.
+pub const PROMISES: [&str; 13] = [
+    "one leader per epoch",
+    "agreement per slot",
+    "durable before committed",
+    "leader completeness",
+    "apply after durable",
+    "replicas are equal",
+    "storage gives back what was synced",
+    "committed before acknowledged",
+    "invariant of the core",
+    "liveness",
+    "revisions",
+    "linearizability",
+    "cycles",
+];
+
 /// A promise that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {

@@ -36,7 +36,7 @@ pub struct Failure {
 }
 
 /// How much of what happened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
     /// Things that happened in the world.
     pub events: u64,

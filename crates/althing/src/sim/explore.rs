@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use campaign::{Begun, Campaign, Cases, Failed, Kind};
 use clap::Args;
 use indicatif::ProgressBar;
 use sim::explore::{Bounds, Explored, Path, Progress};
 use sim::{Broken, Options, Protocol};
 
+use super::interrupt;
+use super::ledger::LedgerArgs;
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, bad, good, table};
 
@@ -45,6 +49,9 @@ pub struct ExploreArgs {
     /// Walk only this path, as a broken promise prints it
     #[arg(long, value_name = "FILE")]
     path: Option<PathBuf>,
+    /// Where the campaign is written down.
+    #[command(flatten)]
+    ledger: LedgerArgs,
 }
 
 /// Explores, or walks one path. Succeeds if no promise is broken.
@@ -59,16 +66,18 @@ pub fn run(args: &ExploreArgs) -> Outcome {
     if let Some(path) = &args.path {
         return walk(&bounds, &options, path);
     }
-    let begun = Instant::now();
+    let begun = Begun::now();
     let bar = ProgressBar::new_spinner();
+    let stop = interrupt::flag();
     let explored = sim::explore::explore(&bounds, &options, &mut |progress| {
         let Progress { states, depth, .. } = progress;
         bar.set_message(format!("{states} states, depth {depth}, {:.0} s", begun.elapsed().as_secs_f64()));
         bar.tick();
-        true
+        !stop.load(Ordering::Relaxed)
     });
     bar.finish_and_clear();
     output::line(summary(&explored, begun.elapsed()))?;
+    args.ledger.append(&campaign(args, &explored, &begun))?;
     match &explored.violation {
         None => Ok(ExitCode::SUCCESS),
         Some((broken, path)) => report(args, broken, path),
@@ -79,6 +88,11 @@ impl ExploreArgs {
     fn bounds(&self) -> Bounds {
         let Self { nodes, terms, proposals, reads, timers, crashes, duplicates, states_max, .. } = *self;
         Bounds { nodes, terms, proposals, reads, timers, crashes, duplicates, states_max }
+    }
+
+    /// Where the path to a broken promise is left.
+    fn path_file(&self) -> PathBuf {
+        PathBuf::from(format!("{}-explored.path", self.protocol))
     }
 
     /// The command that walks a path in the same world.
@@ -92,9 +106,24 @@ impl ExploreArgs {
     }
 }
 
+fn campaign(args: &ExploreArgs, explored: &Explored, begun: &Begun) -> Campaign {
+    let failures = explored.violation.iter().map(|(broken, path)| Failed {
+        case: format!("{} steps", path.steps.len()),
+        promise: broken.check.to_owned(),
+        replay: args.replay_line(&args.path_file()),
+        closed: None,
+    });
+    Campaign {
+        cases: Cases { from: 0, count: explored.progress.states },
+        failures: failures.collect(),
+        promises: sim::explore::PROMISES.map(str::to_owned).into(),
+        ..Campaign::ended(Kind::Explore, begun)
+    }
+}
+
 fn report(args: &ExploreArgs, broken: &Broken, path: &Path) -> Outcome {
     output::line(format_args!("\n{path}\n{}: {broken}", bad("FAILED")))?;
-    let file = PathBuf::from(format!("{}-explored.path", args.protocol));
+    let file = args.path_file();
     let text: String = path.steps.iter().map(|step| format!("{step}\n")).collect();
     std::fs::write(&file, text)
         .map_err(|error| Failure::new(format_args!("cannot write {}: {error}", file.display())))?;

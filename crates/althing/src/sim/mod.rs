@@ -11,6 +11,9 @@
 //! ```
 
 mod explore;
+mod hashes;
+mod interrupt;
+mod ledger;
 mod replay;
 mod search;
 pub mod show;
@@ -48,6 +51,12 @@ pub struct SimArgs {
     /// Threads to run them on [default: one for each processor]
     #[arg(long, value_name = "N", conflicts_with = "seed")]
     jobs: Option<NonZero<usize>>,
+    /// Write a digest of each seed's trace to this file, to compare builds and runs with `cmp`
+    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
+    hashes: Option<PathBuf>,
+    /// Where the campaign is written down.
+    #[command(flatten)]
+    ledger: ledger::LedgerArgs,
     /// Run only this seed, and say what happened
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
@@ -94,7 +103,7 @@ enum SimCommand {
 ///
 /// # Errors
 /// A file that cannot be read or written. A broken promise is no error here, but the exit code says it.
-pub fn run(args: &SimArgs) -> Outcome {
+pub fn run(args: &SimArgs, json: bool) -> Outcome {
     match &args.command {
         Some(SimCommand::Show(args)) => return show::run(args),
         Some(SimCommand::Explore(args)) => return explore::run(args),
@@ -111,7 +120,15 @@ pub fn run(args: &SimArgs) -> Outcome {
         Some(seed) => replay::run(&options, seed, args.trace.as_deref()),
         None => {
             let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok());
-            search::run(&options, args.from, args.seeds.unwrap_or(SEEDS), jobs.map_or(1, NonZero::get))
+            search::run(&search::Search {
+                options,
+                from: args.from,
+                count: args.seeds.unwrap_or(SEEDS),
+                jobs: jobs.map_or(1, NonZero::get),
+                hashes: args.hashes.clone(),
+                ledger: args.ledger.clone(),
+                json,
+            })
         }
     }
 }

@@ -5,15 +5,17 @@ use std::num::NonZero;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use campaign::{Begun, Campaign, Cases, Failed, Kind};
 use clap::Args;
 use indicatif::ProgressBar;
 use sim::sweep::{self, Case, Finding, Scenario, Verdict};
 use sim::{DiskFault, Options};
 use types::NodeId;
 
+use super::interrupt;
+use super::ledger::LedgerArgs;
 use super::search::{lock, progress_bar};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, bad, good, table};
@@ -40,6 +42,9 @@ pub struct SweepArgs {
     /// Threads [default: one for each processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
+    /// Where the campaign is written down.
+    #[command(flatten)]
+    ledger: LedgerArgs,
 }
 
 /// One effect of one disk.
@@ -53,6 +58,7 @@ struct Place {
 #[derive(Default)]
 struct Found {
     verdicts: BTreeMap<(Scenario, Verdict), u64>,
+    faults: BTreeMap<String, u64>,
     findings: Vec<Finding>,
 }
 
@@ -61,20 +67,24 @@ struct Found {
 /// # Errors
 /// A promise was broken, or no case is meant.
 pub fn run(args: &SweepArgs) -> Outcome {
-    let started = Instant::now();
+    let begun = Begun::now();
     let cases = cases(args)?;
     let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let bar = progress_bar(cases.len() as u64, "cases");
-    let found = sweep(&cases, jobs, &bar);
+    let stop = interrupt::flag();
+    let found = sweep(&cases, jobs, &bar, &stop);
     bar.finish_and_clear();
     output::line(summary(&found))?;
-    output::line(format_args!("{} cases in {:.1} s", cases.len(), started.elapsed().as_secs_f64()))?;
+    let runs = found.runs();
+    output::line(format_args!("{runs} cases in {:.1} s", begun.elapsed().as_secs_f64()))?;
+    args.ledger.append(&campaign(&found, jobs, &begun))?;
     for finding in found.findings.iter().take(FINDINGS_MAX) {
         output::line(format_args!("\n{finding}"))?;
     }
     match found.findings.len() {
+        0 if stop.load(Ordering::Relaxed) => Ok(ExitCode::from(interrupt::CODE)),
         0 => Ok(ExitCode::SUCCESS),
-        count => Err(Failure::new(format_args!("{count} of {} cases broke a promise", cases.len()))),
+        count => Err(Failure::new(format_args!("{count} of {runs} cases broke a promise"))),
     }
 }
 
@@ -99,7 +109,7 @@ fn cases(args: &SweepArgs) -> Result<Vec<Case>, Failure> {
     Ok(all)
 }
 
-fn sweep(cases: &[Case], jobs: usize, bar: &ProgressBar) -> Found {
+fn sweep(cases: &[Case], jobs: usize, bar: &ProgressBar, stop: &AtomicBool) -> Found {
     // A case that panics is a finding with its own report; the default hook would print it in the middle.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -108,10 +118,13 @@ fn sweep(cases: &[Case], jobs: usize, bar: &ProgressBar) -> Found {
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while !stop.load(Ordering::Relaxed)
+                    && let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed))
+                {
                     let ended = sweep::run(&Options::default(), case);
                     bar.inc(1);
                     let found = &mut *lock(&found);
+                    *found.faults.entry(case.fault.to_string()).or_default() += 1;
                     match ended {
                         Ok(verdict) => *found.verdicts.entry((case.scenario, verdict)).or_default() += 1,
                         Err(finding) => found.findings.push(*finding),
@@ -122,6 +135,32 @@ fn sweep(cases: &[Case], jobs: usize, bar: &ProgressBar) -> Found {
     });
     std::panic::set_hook(hook);
     std::mem::take(&mut *lock(&found))
+}
+
+impl Found {
+    fn runs(&self) -> u64 {
+        self.faults.values().sum()
+    }
+}
+
+fn campaign(found: &Found, jobs: usize, begun: &Begun) -> Campaign {
+    let failures = found.findings.iter().take(FINDINGS_MAX).map(|finding| {
+        let Case { scenario, node, effect, fault } = &finding.case;
+        Failed {
+            case: format!("{scenario} n{}.{effect} {fault}", node.0),
+            promise: finding.broken.check.to_owned(),
+            replay: finding.case.replay_line(),
+            closed: None,
+        }
+    });
+    Campaign {
+        cases: Cases { from: 0, count: found.runs() },
+        faults: found.faults.clone(),
+        threads: jobs as u64,
+        failures: failures.collect(),
+        promises: sim::PROMISES.map(str::to_owned).into(),
+        ..Campaign::ended(Kind::Sweep, begun)
+    }
 }
 
 fn summary(found: &Found) -> String {
@@ -159,9 +198,9 @@ mod tests {
     fn every_case_is_run_once_and_a_replay_line_names_one() {
         let cases = sweep::cases(&Options::default(), Scenario::Single).unwrap();
         let cases: Vec<Case> = cases.into_iter().step_by(301).collect();
-        let found = sweep(&cases, 2, &ProgressBar::hidden());
+        let found = sweep(&cases, 2, &ProgressBar::hidden(), &AtomicBool::new(false));
         let counted = found.verdicts.values().sum::<u64>() as usize + found.findings.len();
-        assert_eq!(counted, cases.len());
+        assert_eq!((counted, found.runs() as usize), (cases.len(), cases.len()));
 
         let line = cases[1].replay_line();
         let words: Vec<&str> = line.split(' ').collect();

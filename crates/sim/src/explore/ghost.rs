@@ -9,6 +9,17 @@ use types::{Epoch, Fingerprinter, NodeId, Slot};
 use super::local::Seen;
 use crate::oracle::Broken;
 
+/// What every state is judged by, as [`Broken::check`] names it.
+pub const PROMISES: [&str; 7] = [
+    "one leader per epoch",
+    "leader completeness",
+    "agreement per slot",
+    "durable while committed",
+    "apply after durable",
+    "reads see what was committed",
+    "invariant of the core",
+];
+
 /// The promises of a world, as [`Broken`] names them when they do not hold.
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Ghost {

@@ -24,6 +24,7 @@ mod symmetry;
 mod table;
 mod walk;
 
+pub use ghost::PROMISES;
 pub use walk::{Path, PathError};
 
 use crate::options::{Options, Protocol};
