@@ -13,6 +13,7 @@ pub mod arena;
 pub mod disk;
 pub mod faults;
 pub mod judge;
+pub mod ledger;
 pub mod plan;
 pub mod relay;
 pub mod report;

@@ -12,7 +12,7 @@ use clap::Parser;
 use e2e::load::LoadOptions;
 use nemesis::plan::Plan;
 use nemesis::report::{Operations, Report};
-use nemesis::{arena, faults, judge, run};
+use nemesis::{arena, faults, judge, ledger, run};
 
 /// Real clusters under faults, and a verdict on what clients saw. Needs root: everything happens in network
 /// namespaces of its own.
@@ -55,6 +55,9 @@ struct Flags {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+    /// Append a line about what was done and found to this file
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
     /// Where history, plan, report and logs are left [default: nemesis-seed-N beside the build]
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
@@ -86,8 +89,12 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let directory = directory(&flags)?;
+    let begun = campaign::Begun::now();
     let report = run::run(&options(&flags, &directory)?, &plan)?;
     std::fs::write(directory.join("report.json"), serde_json::to_string_pretty(&report)?)?;
+    if let Some(path) = &flags.ledger {
+        ledger::campaign(&begun, &report).append(path)?;
+    }
     if report.is_good() {
         std::fs::remove_dir_all(directory.join("data"))?;
     }

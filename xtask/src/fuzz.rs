@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
+use campaign::{Begun, Campaign, Cases, Failed, Kind};
 use clap::Args;
 
 use crate::command::{cargo, root, run};
@@ -37,6 +38,9 @@ pub struct FuzzArgs {
     /// Keep the smallest set of inputs that reaches as much in `fuzz/corpus`, for the tests
     #[arg(long)]
     keep: bool,
+    /// Append a line about what was run and found to this file
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
     /// Print the table as JSON
     #[arg(long)]
     json: bool,
@@ -58,14 +62,35 @@ struct Row {
 pub fn fuzz(args: &FuzzArgs) -> anyhow::Result<()> {
     let targets = chosen(args.target.as_deref())?;
     build()?;
+    let begun = Begun::now();
     let rows: Vec<Row> = targets.iter().map(|target| run_target(target, args)).collect::<Result<_, _>>()?;
     print!("{}", if args.json { as_json(&rows) } else { as_table(&rows) });
+    if let Some(path) = &args.ledger {
+        campaign(&begun, &rows).append(path)?;
+    }
     let findings: Vec<_> = rows.iter().flat_map(|row| &row.findings).collect();
     for finding in &findings {
         println!("finding: {}", finding.display());
     }
     ensure!(findings.is_empty(), "{} inputs break a claim; see docs/fuzzing.md", findings.len());
     Ok(())
+}
+
+fn campaign(begun: &Begun, rows: &[Row]) -> Campaign {
+    let promise = "no panic, no hang, memory in proportion";
+    let findings = rows.iter().flat_map(|row| row.findings.iter().map(move |file| (row, file)));
+    let failures = findings.map(|(row, file)| Failed {
+        case: format!("{} {}", row.target, file.file_name().unwrap_or_default().display()),
+        promise: promise.to_owned(),
+        replay: format!("cargo xtask fuzz {}", row.target),
+        closed: None,
+    });
+    Campaign {
+        cases: Cases { from: 0, count: rows.iter().map(|row| row.executions).sum() },
+        failures: failures.collect(),
+        promises: vec![promise.to_owned()],
+        ..Campaign::ended(Kind::Fuzz, begun)
+    }
 }
 
 /// Every program there is, or one.

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -194,6 +194,13 @@ pub fn read(path: &Path) -> Result<Vec<Campaign>, LedgerError> {
     parsed.collect()
 }
 
+/// Takes `--ledger FILE` out of the arguments of a program that parses its own.
+pub fn taken_from(arguments: &mut Vec<String>) -> Option<PathBuf> {
+    let at = arguments.iter().position(|word| word == "--ledger")?;
+    let mut taken = arguments.drain(at..(at + 2).min(arguments.len()));
+    taken.nth(1).map(PathBuf::from)
+}
+
 /// Hours, as a ledger has them.
 pub fn hours(time: Duration) -> f64 {
     rounded(time.as_secs_f64() / 3600.0)
@@ -258,6 +265,14 @@ mod tests {
         fs::write(&path, format!("{}{{}}\n", fs::read_to_string(&path).unwrap())).unwrap();
         let error = read(&path).unwrap_err().to_string();
         assert!(error.starts_with("line 2 of the ledger"), "{error}");
+    }
+
+    #[test]
+    fn the_ledgers_name_is_taken_out_of_the_arguments() {
+        let mut words = ["100", "--ledger", "a.jsonl", "5"].map(str::to_owned).to_vec();
+        assert_eq!(taken_from(&mut words), Some(PathBuf::from("a.jsonl")));
+        assert_eq!(words, ["100", "5"]);
+        assert_eq!(taken_from(&mut words), None);
     }
 
     #[test]

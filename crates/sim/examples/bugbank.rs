@@ -1,5 +1,5 @@
 //! Plants every bug of the bank and counts the seeds that it takes to catch it, in STARTS searches of up to SEEDS_MAX
-//! seeds each; exits with 1 if one of them catches nothing: `bugbank [SEEDS_MAX] [STARTS] [NAME]`. Bugs whose story a test
+//! seeds each; exits with 1 if one of them catches nothing: `bugbank [SEEDS_MAX] [STARTS] [NAME] [--ledger FILE]`. Bugs whose story a test
 //! tells are searched for only by NAME.
 
 #[cfg(not(feature = "planted"))]
@@ -12,7 +12,9 @@ fn main() {
 fn main() {
     use std::sync::Mutex;
 
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let begun = campaign::Begun::now();
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let ledger = campaign::taken_from(&mut words);
     let number =
         |index: usize, default| words.get(index).and_then(|word| word.parse().ok()).unwrap_or(default);
     let (seeds_max, starts) = (number(0, 3_000), number(1, 5));
@@ -49,21 +51,53 @@ fn main() {
         drop(sender);
         print_in_order(found)
     });
-    std::process::exit(i32::from(missed > 0));
+    if let Some(path) = ledger {
+        let searches =
+            bugs.iter().filter(|bug| name.is_some() || bug.story().is_none()).count() as u64 * starts;
+        let line = ledger_line(&begun, searches, &missed, threads);
+        line.append(&path).expect("the ledger can be written");
+    }
+    std::process::exit(i32::from(!missed.is_empty()));
+}
+
+/// The campaign, to be written down.
+#[cfg(feature = "planted")]
+fn ledger_line(
+    begun: &campaign::Begun,
+    searches: u64,
+    missed: &[String],
+    threads: usize,
+) -> campaign::Campaign {
+    use campaign::{Campaign, Cases, Failed, Kind};
+    let failed = |row: &String| Failed {
+        case: row.clone(),
+        promise: "planted bugs are found".to_owned(),
+        replay: "cargo xtask bugbank".to_owned(),
+        closed: None,
+    };
+    Campaign {
+        cases: Cases { from: 0, count: searches },
+        threads: threads as u64,
+        failures: missed.iter().map(failed).collect(),
+        promises: vec!["planted bugs are found".to_owned()],
+        ..Campaign::ended(Kind::Bugbank, begun)
+    }
 }
 
 #[cfg(feature = "planted")]
 type Row = (String, bool);
 
-/// Prints rows as soon as those before them are there; returns how many bugs were missed.
+/// Prints rows as soon as those before them are there; returns those whose bug was missed.
 #[cfg(feature = "planted")]
-fn print_in_order(found: std::sync::mpsc::Receiver<(usize, Row)>) -> u64 {
-    let (mut early, mut next, mut missed) = (std::collections::BTreeMap::new(), 0, 0);
+fn print_in_order(found: std::sync::mpsc::Receiver<(usize, Row)>) -> Vec<String> {
+    let (mut early, mut next, mut missed) = (std::collections::BTreeMap::new(), 0, Vec::new());
     for (at, row) in found {
         early.insert(at, row);
         while let Some((line, is_caught)) = early.remove(&next) {
             println!("{line}");
-            missed += u64::from(!is_caught);
+            if !is_caught {
+                missed.push(line);
+            }
             next += 1;
         }
     }

@@ -1,7 +1,7 @@
 //! The corruption campaign: harms the files of a closed log in every way, opens it, and looks for a lie.
 //!
 //! ```sh
-//! cargo run --release -p storage --example corrupt -- 100000
+//! cargo run --release -p storage --example corrupt -- 100000 [--ledger FILE]
 //! ```
 //!
 //! After each harm, every slot must read as exactly what was written, or be called damaged, or the log must refuse to
@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use bytes::Bytes;
+use campaign::{Begun, Campaign, Cases, Failed, Kind};
 use storage::{Disk, DiskFile, Identity, Log, LogOp, LogOptions, Recovery, SimDisk};
 use types::{NodeId, Rng, Slot, SlotState};
 
@@ -82,9 +83,12 @@ const VERDICTS: [Verdict; 5] =
     [Verdict::Whole, Verdict::Damaged, Verdict::Refused, Verdict::Untold, Verdict::Undetected];
 
 fn main() -> ExitCode {
-    let cases: u64 = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(10_000);
-    let mut table: BTreeMap<(Harm, &'static str), BTreeMap<Verdict, u64>> = BTreeMap::new();
-    let mut undetected = 0;
+    let begun = Begun::now();
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let ledger = campaign::taken_from(&mut words);
+    let cases: u64 = words.first().and_then(|count| count.parse().ok()).unwrap_or(10_000);
+    let mut table = Table::new();
+    let mut undetected = Vec::new();
     for log in 0..cases.div_ceil(CASES_PER_LOG) {
         let subject = Subject::write(log);
         for case in 0..CASES_PER_LOG {
@@ -95,13 +99,39 @@ fn main() -> ExitCode {
             let verdict = judge(&files, harm, &subject);
             *table.entry((harm, part)).or_default().entry(verdict).or_default() += 1;
             if verdict == Verdict::Undetected {
-                undetected += 1;
                 println!("undetected: {harm:?} of a {part} sector, log {log}, case {case}");
+                undetected.push(format!("log {log}, case {case}"));
             }
         }
     }
     print(&table);
-    if undetected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let is_good = undetected.is_empty();
+    if let Some(path) = ledger {
+        ledger_line(&begun, &table, undetected).append(&path).expect("the ledger can be written");
+    }
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+type Table = BTreeMap<(Harm, &'static str), BTreeMap<Verdict, u64>>;
+
+fn ledger_line(begun: &Begun, table: &Table, undetected: Vec<String>) -> Campaign {
+    let mut faults: BTreeMap<String, u64> = BTreeMap::new();
+    for ((harm, _), verdicts) in table {
+        *faults.entry(format!("log-{harm:?}").to_lowercase()).or_default() += verdicts.values().sum::<u64>();
+    }
+    let failed = |case| Failed {
+        case,
+        promise: "no lie about what was written".to_owned(),
+        replay: "cargo run --release -p storage --example corrupt".to_owned(),
+        closed: None,
+    };
+    Campaign {
+        cases: Cases { from: 0, count: faults.values().sum() },
+        faults,
+        failures: undetected.into_iter().map(failed).collect(),
+        promises: vec!["no lie about what was written".to_owned()],
+        ..Campaign::ended(Kind::Corruption, begun)
+    }
 }
 
 impl Subject {
@@ -312,7 +342,7 @@ fn is_untold(found: &Recovery, harm: Harm, subject: &Subject) -> bool {
     }
 }
 
-fn print(table: &BTreeMap<(Harm, &'static str), BTreeMap<Verdict, u64>>) {
+fn print(table: &Table) {
     let heads = VERDICTS.map(|verdict| format!("{:>11}", format!("{verdict:?}"))).concat();
     println!("{:<12}{:<8}{heads}", "harm", "part");
     let mut sums = [0; VERDICTS.len()];

@@ -1,0 +1,44 @@
+//! The line that a run leaves in the reliability ledger.
+
+use campaign::{Begun, Campaign, Cases, Failed, Kind, Operations};
+
+use crate::report::Report;
+
+/// What a run did and found.
+pub fn campaign(begun: &Begun, report: &Report) -> Campaign {
+    let replay = format!("cargo xtask nemesis --seed {} --nodes {}", report.seed, report.nodes);
+    let violated = report.checks.iter().filter(|check| check.verdict == "violated");
+    let broken = violated.map(|check| check.check.to_owned()).chain(report.findings.iter().cloned());
+    let failures = broken.map(|promise| Failed {
+        case: format!("seed {}", report.seed),
+        promise,
+        replay: replay.clone(),
+        closed: None,
+    });
+    let promises = report.checks.iter().map(|check| check.check.to_owned());
+    let (answered, unknown) = (report.operations.answered as u64, report.operations.unknown as u64);
+    Campaign {
+        cases: Cases { from: report.seed, count: 1 },
+        operations: Operations { answered, unknown },
+        faults: report.faults.iter().map(|row| (row.kind.to_owned(), row.count as u64)).collect(),
+        cluster_hours: campaign::hours(std::time::Duration::from_secs_f64(report.seconds)),
+        failures: failures.collect(),
+        promises: promises.chain(["every node recovers".to_owned()]).collect(),
+        ..Campaign::ended(Kind::Nemesis, begun)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_an_open_failure_of_its_seed() {
+        let mut report = Report { seed: 7, nodes: 3, seconds: 3600.0, ..Report::default() };
+        report.count("kill");
+        report.findings.push("n2 ended".to_owned());
+        let campaign = campaign(&Begun::now(), &report);
+        assert_eq!(campaign.open().map(|failed| failed.promise.as_str()).collect::<Vec<_>>(), ["n2 ended"]);
+        assert_eq!((campaign.faults["kill"], campaign.cluster_hours), (1, 1.0));
+    }
+}
