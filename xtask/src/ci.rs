@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::command::cargo;
-use crate::{deny, ledger, tasks};
+use crate::{deny, docs, tasks};
 
 /// Seeds of the simulator in one run of the gate: more than ten times what the bug bank's most elusive bug takes in the
 /// median.
@@ -15,7 +15,7 @@ type Step = (&'static str, fn() -> anyhow::Result<()>);
 /// In order of what they cost.
 const STEPS: &[Step] = &[
     ("formatting", formatting),
-    ("figures", ledger::check),
+    ("documents", docs::check),
     ("lints", lints),
     ("dependencies", deny::run),
     ("tests", tests),

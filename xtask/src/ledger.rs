@@ -16,6 +16,7 @@ use campaign::{Campaign, Kind};
 use clap::Args;
 
 use crate::command::root;
+use crate::docs;
 
 /// The files with computed parts.
 const FILES: [&str; 2] = ["README.md", "docs/reliability.md"];
@@ -147,7 +148,8 @@ impl Totals {
             let part = match name {
                 "kinds" => self.by_kind(),
                 "faults" => self.by_fault(),
-                _ => bail!("there is no part called {name}; there are: kinds, faults"),
+                "classes" => docs::classes(text)?,
+                _ => bail!("there is no part called {name}; there are: kinds, faults, classes"),
             };
             out += &format!("{before}{BEGIN}{name} -->\n{}\n{END}", part.trim_end());
             rest = after;

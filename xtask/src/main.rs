@@ -3,6 +3,7 @@
 mod ci;
 mod command;
 mod deny;
+mod docs;
 mod fuzz;
 mod ledger;
 mod tasks;
@@ -45,6 +46,8 @@ enum Task {
     Bench(Bench),
     /// Hostile bytes for every decoder, with libFuzzer [default: every target for a minute]
     Fuzz(fuzz::FuzzArgs),
+    /// Check what documents say about the code: the tests that they name, the figures, the table of faults
+    Docs,
     /// What was tried so far, summed up from reliability/ledger.jsonl
     Ledger(ledger::LedgerArgs),
     /// Plant every known bug and count the seeds that the simulator takes to notice it
@@ -75,6 +78,7 @@ fn main() -> anyhow::Result<()> {
         Task::Nemesis { arguments } => tasks::nemesis(&arguments),
         Task::Bench(Bench::Etcd { arguments }) => tasks::bench_etcd(&arguments),
         Task::Fuzz(args) => fuzz::fuzz(&args),
+        Task::Docs => docs::check(),
         Task::Ledger(args) => ledger::ledger(&args),
         Task::Bugbank { arguments } => tasks::bugbank(&arguments),
     }
