@@ -79,6 +79,7 @@ pub(crate) struct Life<P: Subject> {
     pub(crate) armed: Option<CrashPoint>,
     pub(crate) extra_sync: Duration,
     pub(crate) extra_apply: Duration,
+    pub(crate) extra_step: Duration,
 
     engine: MemEngine,
     log: Log<SimDisk>,
@@ -146,6 +147,7 @@ impl<P: Subject> Life<P> {
             armed: birth.armed,
             extra_sync: Duration::ZERO,
             extra_apply: Duration::ZERO,
+            extra_step: Duration::ZERO,
             engine: birth.engine,
             log: birth.log,
             disk: birth.disk,
@@ -243,7 +245,7 @@ impl<P: Subject> Life<P> {
         if !self.batch_due {
             self.batch_due = true;
             let step = shared.setup.pace.step;
-            self.later(self.latency(step, 0, shared), Work::Batch, shared);
+            self.later(self.latency(step, 0, shared) + self.extra_step, Work::Batch, shared);
         }
     }
 

@@ -50,6 +50,7 @@ pub(crate) struct Node<P: Subject> {
     drift_ppm: i64,
     pub(crate) extra_sync: Duration,
     pub(crate) extra_apply: Duration,
+    pub(crate) extra_step: Duration,
 }
 
 /// The id of every simulated cluster.
@@ -85,6 +86,7 @@ impl<P: Subject> Node<P> {
             wall_skew_ms: rng.between(0, 2 * skew) as i64 - skew as i64,
             extra_sync: Duration::ZERO,
             extra_apply: Duration::ZERO,
+            extra_step: Duration::ZERO,
         }
     }
 
@@ -176,6 +178,7 @@ impl<P: Subject> Node<P> {
         let (mut life, began) = Life::begin(birth, shared);
         life.extra_sync = self.extra_sync;
         life.extra_apply = self.extra_apply;
+        life.extra_step = self.extra_step;
         self.life = Some(life);
         began
     }

@@ -166,11 +166,12 @@ pub(crate) fn make_well<P: Subject>(world: &mut World<P>, id: NodeId) {
     let Some(node) = world.nodes.get_mut(&id) else { return };
     node.paused_until = None;
     node.dies_in_recovery = false;
-    (node.extra_sync, node.extra_apply) = (Duration::ZERO, Duration::ZERO);
+    (node.extra_sync, node.extra_apply, node.extra_step) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     match &mut node.life {
         Some(life) => {
             life.armed = None;
             (life.extra_sync, life.extra_apply) = (Duration::ZERO, Duration::ZERO);
+            life.extra_step = Duration::ZERO;
         }
         None => node.plan_start(Duration::ZERO, shared),
     }

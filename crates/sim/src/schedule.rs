@@ -14,6 +14,8 @@
 
 mod generate;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::time::Duration;
@@ -99,6 +101,19 @@ pub enum Fault {
         shape: Shape,
         /// What messages meet there.
         net: Weather,
+    },
+    /// `reset SHAPE`: connections break, and whoever was to hear over them is told so. It happens at once, and lasts no
+    /// longer.
+    Reset {
+        /// Between whom.
+        shape: Shape,
+    },
+    /// `slowcpu WHO extra=DURATION`: every batch of inputs waits longer before it is taken.
+    SlowCpu {
+        /// Whose processor.
+        who: Target,
+        /// By how much.
+        extra: Duration,
     },
     /// `slowdisk WHO extra=DURATION`: every sync takes longer.
     SlowDisk {
@@ -219,6 +234,8 @@ impl Fault {
             Fault::Cut { .. } => "cut",
             Fault::Clog { .. } => "clog",
             Fault::Storm { .. } => "storm",
+            Fault::Reset { .. } => "reset",
+            Fault::SlowCpu { .. } => "slowcpu",
             Fault::SlowDisk { .. } => "slowdisk",
             Fault::SlowApply { .. } => "slowapply",
             Fault::Clock { .. } => "clock",

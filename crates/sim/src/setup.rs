@@ -153,6 +153,8 @@ pub struct Climate {
     pub member: u32,
     /// The operator moves leadership.
     pub transfer: u32,
+    /// Connections break.
+    pub reset: u32,
 }
 
 impl Weather {
@@ -284,6 +286,8 @@ impl Climate {
         let member = if Climate::spares(seed) > 0 { operator.between(3, 15) as u32 } else { 0 };
         let transfer = if operator.below(2) == 0 { operator.between(1, 4) as u32 } else { 0 };
         let wipe = if operator.below(3) == 0 { 1 } else { 0 };
+        let mut links = keys::rng(seed, Purpose::Link, [u64::MAX, 0, 0]);
+        let reset = if links.below(2) == 0 { links.between(1, 5) as u32 } else { 0 };
         let mut switch = |most: u64| if rng.below(2) == 0 { 0 } else { rng.between(1, most) as u32 };
         let mut climate = Climate {
             net: Weather::FAIR,
@@ -303,6 +307,7 @@ impl Climate {
             split_vote: switch(4),
             member,
             transfer,
+            reset,
         };
         climate.gap = ms(rng, 60, 500);
         climate.fault_max = election * u32::try_from(rng.between(1, 8)).unwrap_or(4);

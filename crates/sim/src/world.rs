@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use checker::{ClientId, Outcome};
-use consensus::Role;
+use consensus::{Input, Role};
 use trace::{Details, Kind, OpId, Recorder, Stamp};
 use types::{NodeId, Time};
 
@@ -305,8 +305,10 @@ impl<P: Subject> World<P> {
             Fault::Member { who, change } => self.change_members(key, who, change)?,
             Fault::Transfer { to } => self.transfer_leadership(key, to)?,
             Fault::Pause { who } => self.pause(who, at + lasts),
-            Fault::SlowDisk { who, extra } => self.slow(who, Some(extra), None),
-            Fault::SlowApply { who, extra } => self.slow(who, None, Some(extra)),
+            Fault::Reset { shape } => self.reset(&shape)?,
+            Fault::SlowCpu { who, extra } => self.slow(who, extra, |node| &mut node.extra_step),
+            Fault::SlowDisk { who, extra } => self.slow(who, extra, |node| &mut node.extra_sync),
+            Fault::SlowApply { who, extra } => self.slow(who, extra, |node| &mut node.extra_apply),
             Fault::Clock { who, step_ms } => {
                 for node in self.resolve(who) {
                     let Some(node) = self.nodes.get_mut(&node) else { continue };
@@ -329,8 +331,15 @@ impl<P: Subject> World<P> {
                 self.shared.net.calm(number as u64)
             }
             // A slow leader may be nobody's leader any more: all are made fast again.
-            Some(Fault::SlowDisk { .. }) => self.slow(Target::All, Some(Duration::ZERO), None),
-            Some(Fault::SlowApply { .. }) => self.slow(Target::All, None, Some(Duration::ZERO)),
+            Some(Fault::SlowCpu { .. }) => {
+                self.slow(Target::All, Duration::ZERO, |node| &mut node.extra_step)
+            }
+            Some(Fault::SlowDisk { .. }) => {
+                self.slow(Target::All, Duration::ZERO, |node| &mut node.extra_sync)
+            }
+            Some(Fault::SlowApply { .. }) => {
+                self.slow(Target::All, Duration::ZERO, |node| &mut node.extra_apply)
+            }
             Some(Fault::Drift { .. }) => self.drift(Target::All, None),
             _ => {}
         }
@@ -349,6 +358,17 @@ impl<P: Subject> World<P> {
         self.shared.net.disturb(fault, links, what);
     }
 
+    /// Tells everybody at whom a link ends that its other end cannot be reached. What was on its way may still arrive.
+    fn reset(&mut self, shape: &Shape) -> Result<(), Broken> {
+        for (peer, told) in self.links(shape) {
+            self.with_life(told, |life, shared| {
+                life.take(Incoming::Input(Input::Unreachable { peer }), shared);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
     fn pause(&mut self, who: Target, until: Time) {
         for id in self.resolve(who) {
             let Some(node) = self.nodes.get_mut(&id) else { continue };
@@ -360,13 +380,13 @@ impl<P: Subject> World<P> {
         }
     }
 
-    pub(crate) fn slow(&mut self, who: Target, sync: Option<Duration>, apply: Option<Duration>) {
+    fn slow(&mut self, who: Target, extra: Duration, what: fn(&mut Node<P>) -> &mut Duration) {
         for id in self.resolve(who) {
             let Some(node) = self.nodes.get_mut(&id) else { continue };
-            node.extra_sync = sync.unwrap_or(node.extra_sync);
-            node.extra_apply = apply.unwrap_or(node.extra_apply);
+            *what(node) = extra;
             if let Some(life) = &mut node.life {
                 (life.extra_sync, life.extra_apply) = (node.extra_sync, node.extra_apply);
+                life.extra_step = node.extra_step;
             }
         }
     }

@@ -42,10 +42,10 @@ impl Draw<'_> {
     fn next(&mut self) -> Vec<Timed> {
         let Climate { crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, .. } =
             self.setup.climate;
-        let Climate { split_vote, member, transfer, wipe, .. } = self.setup.climate;
+        let Climate { split_vote, member, transfer, wipe, reset, .. } = self.setup.climate;
         let weights = [
             crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, split_vote, member, transfer,
-            wipe,
+            wipe, reset,
         ];
         let fault = match self.weighted(&weights) {
             Some(0) => self.crash(),
@@ -56,12 +56,13 @@ impl Draw<'_> {
             Some(5) => Fault::Clog { shape: self.shape() },
             Some(6) => Fault::Storm { shape: self.shape_or_all(), net: self.bad_weather() },
             Some(7) => self.slow(),
-            Some(8) => self.clock(),
+            Some(8) => return self.clock(),
             Some(9) => return self.churn(),
             Some(10) => return self.split_vote(),
             Some(11) => return self.members(),
             Some(12) => self.transfer(),
             Some(13) => Fault::Wipe { who: self.target() },
+            Some(14) => Fault::Reset { shape: self.shape_or_all() },
             _ => return Vec::new(),
         };
         let lasts = self.lasts();
@@ -102,9 +103,10 @@ impl Draw<'_> {
     fn slow(&mut self) -> Fault {
         let who = self.target();
         let extra = micros(&mut self.rng, Duration::from_millis(5), Duration::from_millis(300));
-        match self.rng.below(2) {
+        match self.rng.below(3) {
             0 => Fault::SlowDisk { who, extra },
-            _ => Fault::SlowApply { who, extra },
+            1 => Fault::SlowApply { who, extra },
+            _ => Fault::SlowCpu { who, extra },
         }
     }
 
@@ -147,14 +149,24 @@ impl Draw<'_> {
         Fault::Transfer { to }
     }
 
-    fn clock(&mut self) -> Fault {
+    /// A clock that runs wrong, jumps, or jumps to and fro.
+    fn clock(&mut self) -> Vec<Timed> {
+        let (lasts, who) = (self.lasts(), self.target());
         let drift_ppm = self.setup.pace.drift_ppm;
         if drift_ppm > 0 && self.rng.below(2) == 0 {
             let ppm = self.rng.between(0, 2 * drift_ppm) as i64 - drift_ppm as i64;
-            return Fault::Drift { who: self.target(), ppm };
+            return vec![Timed { at: self.at, lasts, fault: Fault::Drift { who, ppm } }];
         }
         let step_ms = self.rng.between(0, 4_000) as i64 - 2_000;
-        Fault::Clock { who: self.target(), step_ms }
+        let times = if self.rng.below(3) == 0 { self.rng.between(4, 20) } else { 1 };
+        let period = micros(&mut self.rng, Duration::from_millis(1), self.setup.tuning.heartbeat * 2);
+        let jump = |number| if number % 2 == 0 { step_ms } else { -step_ms };
+        let row = (0..times).map(|number| Timed {
+            at: self.at + period * number as u32,
+            lasts,
+            fault: Fault::Clock { who, step_ms: jump(number) },
+        });
+        row.collect()
     }
 
     /// Leaders that come and go while each is heard by a few only, so that logs part and meet again.

@@ -175,6 +175,7 @@ fn quiet() -> Setup {
             split_vote: 0,
             member: 0,
             transfer: 0,
+            reset: 0,
         },
     }
 }
