@@ -28,6 +28,12 @@ pub(crate) fn range_request(call: &Call) -> Option<RangeRequest> {
     }
 }
 
+/// All keys.
+pub(crate) fn everything() -> RangeRequest {
+    let every = Bytes::from_static(b"\0");
+    range(&every, &every)
+}
+
 /// What the store answered to a call; `None` if that is no answer to it.
 pub(crate) fn answer(call: &Call, response: &Response) -> Option<Answer> {
     match (call, response) {
@@ -74,7 +80,8 @@ fn range_found(step: &Step, response: &RangeResponse) -> Option<Found> {
     }
 }
 
-fn item(kv: &kv::KeyValue) -> Item {
+/// A version of a key, with its numbers.
+pub(crate) fn item(kv: &kv::KeyValue) -> Item {
     Item {
         value: kv.value.clone(),
         mod_revision: Some(kv.mod_revision),

@@ -22,7 +22,7 @@ use crate::shadow::{Harm, Shadow};
 
 /// What every run is judged by, as [`Broken::check`] names it; what a world cannot even begin with (a log that does not
 /// open, say) has other names.
-pub const PROMISES: [&str; 13] = [
+pub const PROMISES: [&str; 14] = [
     "one leader per epoch",
     "agreement per slot",
     "durable before committed",
@@ -36,6 +36,7 @@ pub const PROMISES: [&str; 13] = [
     "revisions",
     "linearizability",
     "cycles",
+    "acknowledged writes",
 ];
 
 /// A promise that did not hold.

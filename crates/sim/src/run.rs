@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use checker::{Call, ClientId, Level, Outcome, Verdict};
+use checker::{Call, ClientId, FinalState, Level, Outcome, Verdict};
 use storage::MemEngine;
 use trace::{Details, Kind, OpId, Recorder, Stamp};
 use types::{NodeId, Time};
 
+use crate::convert;
 use crate::explain::{Aim, explain};
 use crate::keys::{self, Purpose};
 use crate::network::Disturbance;
@@ -289,13 +290,16 @@ pub(crate) fn judge_history<P: Subject>(world: &mut World<P>, core: &BTreeSet<No
         let life = world.nodes.get(id)?.life.as_ref()?;
         Some(life.kv.reader())
     });
-    world.shared.history.changes = reader.map(changes).transpose()?.unwrap_or_default();
+    world.shared.history.changes = reader.as_ref().map(changes).transpose()?.unwrap_or_default();
+    let last = reader.as_ref().map(final_state).transpose()?;
     let history = &world.shared.history;
-    for (check, verdict) in [
+    let acknowledged = last.map(|last| ("acknowledged writes", checker::check_ledger(history, &last)));
+    let checks = [
         ("revisions", checker::check_revisions(history)),
         ("linearizability", checker::check_linearizable(history, STEPS_MAX)),
         ("cycles", checker::check_history_cycles(history)),
-    ] {
+    ];
+    for (check, verdict) in checks.into_iter().chain(acknowledged) {
         match verdict {
             Verdict::Violated(violation) => {
                 return Err(Broken { check, detail: violation.explain(history).to_string() });
@@ -309,7 +313,7 @@ pub(crate) fn judge_history<P: Subject>(world: &mut World<P>, core: &BTreeSet<No
 }
 
 /// Everything that ever happened to the store, as a replica remembers it.
-fn changes(reader: kv::Reader<MemEngine>) -> Result<Vec<checker::Change>, Broken> {
+fn changes(reader: &kv::Reader<MemEngine>) -> Result<Vec<checker::Change>, Broken> {
     let mut changes = Vec::new();
     let mut from = 1;
     let upto = reader.revision().map_err(|error| unreadable(&error))?;
@@ -328,6 +332,13 @@ fn changes(reader: kv::Reader<MemEngine>) -> Result<Vec<checker::Change>, Broken
         from = page.next;
     }
     Ok(changes)
+}
+
+/// What is left in the end.
+fn final_state(reader: &kv::Reader<MemEngine>) -> Result<FinalState, Broken> {
+    let (revision, response) = reader.range(&convert::everything()).map_err(|error| unreadable(&error))?;
+    let items = response.kvs.iter().map(|kv| (kv.key.clone(), convert::item(kv))).collect();
+    Ok(FinalState { revision, items })
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> Broken {
