@@ -6,6 +6,7 @@ use kv::{
     CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, RequestOp,
     Response, ResponseOp, TxnRequest,
 };
+use types::{Rng, Wire};
 
 /// A call that may write, as the state machine's command.
 pub(crate) fn command(call: &Call) -> kv::Command {
@@ -17,6 +18,21 @@ pub(crate) fn command(call: &Call) -> kv::Command {
         }
         Call::Txn(txn) => kv::Command::Txn(transaction(txn)),
     }
+}
+
+/// Bytes that are no command: the beginning of one, or noise.
+pub(crate) fn poison(rng: &mut Rng) -> Bytes {
+    let whole =
+        kv::Command::Put(put(&Bytes::from_static(b"poison"), &Bytes::from_static(b"poison"))).to_bytes();
+    if rng.below(2) == 0 {
+        return whole.slice(..rng.below(whole.len() as u64) as usize);
+    }
+    let noise = |rng: &mut Rng| (0..rng.below(40)).map(|_| rng.next_u64() as u8).collect::<Bytes>();
+    let mut bytes = noise(rng);
+    while kv::Command::from_bytes(bytes.clone()).is_ok() {
+        bytes = noise(rng);
+    }
+    bytes
 }
 
 /// A call that only reads, as a range; `None` if it may write.

@@ -42,6 +42,8 @@ pub(crate) enum Incoming<P: Subject> {
     Ask(OpId),
     /// What the operator wants.
     Errand(Errand),
+    /// Bytes that are no command, to be proposed as one.
+    Poison(Bytes),
 }
 
 /// What waits behind a gate.
@@ -274,6 +276,7 @@ impl<P: Subject> Life<P> {
                 Incoming::Input(input) => self.core.step(now, input, &mut out),
                 Incoming::Ask(op) => self.ask(op, now.mono, shared)?,
                 Incoming::Errand(errand) => self.run_errand(errand, now.mono, shared),
+                Incoming::Poison(bytes) => self.propose_poison(bytes, now.mono, shared),
             }
         }
         if self.core.deadline().is_some_and(|deadline| deadline <= now.mono) {

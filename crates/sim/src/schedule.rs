@@ -108,6 +108,12 @@ pub enum Fault {
         /// Between whom.
         shape: Shape,
     },
+    /// `poison WHO`: a node proposes bytes that are no command, as a front-end with a bug would. It happens at once, and
+    /// lasts no longer.
+    Poison {
+        /// Who proposes it.
+        who: Target,
+    },
     /// `slowcpu WHO extra=DURATION`: every batch of inputs waits longer before it is taken.
     SlowCpu {
         /// Whose processor.
@@ -235,6 +241,7 @@ impl Fault {
             Fault::Clog { .. } => "clog",
             Fault::Storm { .. } => "storm",
             Fault::Reset { .. } => "reset",
+            Fault::Poison { .. } => "poison",
             Fault::SlowCpu { .. } => "slowcpu",
             Fault::SlowDisk { .. } => "slowdisk",
             Fault::SlowApply { .. } => "slowapply",

@@ -155,6 +155,8 @@ pub struct Climate {
     pub transfer: u32,
     /// Connections break.
     pub reset: u32,
+    /// Somebody proposes what is no command.
+    pub poison: u32,
 }
 
 impl Weather {
@@ -288,6 +290,8 @@ impl Climate {
         let wipe = if operator.below(3) == 0 { 1 } else { 0 };
         let mut links = keys::rng(seed, Purpose::Link, [u64::MAX, 0, 0]);
         let reset = if links.below(2) == 0 { links.between(1, 5) as u32 } else { 0 };
+        let mut clients = keys::rng(seed, Purpose::Client, [u64::MAX, 0, 0]);
+        let poison = if clients.below(2) == 0 { clients.between(1, 4) as u32 } else { 0 };
         let mut switch = |most: u64| if rng.below(2) == 0 { 0 } else { rng.between(1, most) as u32 };
         let mut climate = Climate {
             net: Weather::FAIR,
@@ -308,6 +312,7 @@ impl Climate {
             member,
             transfer,
             reset,
+            poison,
         };
         climate.gap = ms(rng, 60, 500);
         climate.fault_max = election * u32::try_from(rng.between(1, 8)).unwrap_or(4);

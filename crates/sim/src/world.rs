@@ -8,6 +8,7 @@ use consensus::{Input, Role};
 use trace::{Details, Kind, OpId, Recorder, Stamp};
 use types::{NodeId, Time};
 
+use crate::convert;
 use crate::keys::{self, Purpose};
 use crate::life::Incoming;
 use crate::network::{Disturbance, Network};
@@ -306,6 +307,7 @@ impl<P: Subject> World<P> {
             Fault::Transfer { to } => self.transfer_leadership(key, to)?,
             Fault::Pause { who } => self.pause(who, at + lasts),
             Fault::Reset { shape } => self.reset(&shape)?,
+            Fault::Poison { who } => self.poison(key, who)?,
             Fault::SlowCpu { who, extra } => self.slow(who, extra, |node| &mut node.extra_step),
             Fault::SlowDisk { who, extra } => self.slow(who, extra, |node| &mut node.extra_sync),
             Fault::SlowApply { who, extra } => self.slow(who, extra, |node| &mut node.extra_apply),
@@ -363,6 +365,19 @@ impl<P: Subject> World<P> {
         for (peer, told) in self.links(shape) {
             self.with_life(told, |life, shared| {
                 life.take(Incoming::Input(Input::Unreachable { peer }), shared);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Has somebody propose the beginning of a command, or noise.
+    fn poison(&mut self, fault: u64, who: Target) -> Result<(), Broken> {
+        for id in self.resolve(who) {
+            let mut rng = keys::rng(self.shared.seed, Purpose::Client, [u64::MAX, fault + 1, id.0]);
+            let bytes = convert::poison(&mut rng);
+            self.with_life(id, |life, shared| {
+                life.take(Incoming::Poison(bytes), shared);
                 Ok(())
             })?;
         }

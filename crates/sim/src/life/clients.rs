@@ -1,5 +1,6 @@
 //! The front-end of a node: clients' operations in, outcomes out.
 
+use bytes::Bytes;
 use checker::{Level, Outcome};
 use consensus::{Errand, Event, Outcome as Attempt, ReadLevel, SubmitRequest};
 use kv::ReadError;
@@ -33,6 +34,11 @@ impl<P: Subject> Life<P> {
     /// Takes what the operator wants; what becomes of it shows in the membership.
     pub(super) fn run_errand(&mut self, errand: Errand, mono: Time, shared: &Shared) {
         self.submitter.submit(mono, SubmitRequest::Once(errand), mono + shared.setup.workload.patience);
+    }
+
+    /// Proposes what is no command. Nobody waits for an answer; the replicas' states must stay equal.
+    pub(super) fn propose_poison(&mut self, bytes: Bytes, mono: Time, shared: &Shared) {
+        self.submitter.submit(mono, SubmitRequest::Write(bytes), mono + shared.setup.workload.patience);
     }
 
     /// Shows an event of the core to the submitter.

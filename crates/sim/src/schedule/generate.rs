@@ -42,10 +42,10 @@ impl Draw<'_> {
     fn next(&mut self) -> Vec<Timed> {
         let Climate { crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, .. } =
             self.setup.climate;
-        let Climate { split_vote, member, transfer, wipe, reset, .. } = self.setup.climate;
+        let Climate { split_vote, member, transfer, wipe, reset, poison, .. } = self.setup.climate;
         let weights = [
             crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, split_vote, member, transfer,
-            wipe, reset,
+            wipe, reset, poison,
         ];
         let fault = match self.weighted(&weights) {
             Some(0) => self.crash(),
@@ -63,6 +63,7 @@ impl Draw<'_> {
             Some(12) => self.transfer(),
             Some(13) => Fault::Wipe { who: self.target() },
             Some(14) => Fault::Reset { shape: self.shape_or_all() },
+            Some(15) => Fault::Poison { who: self.target() },
             _ => return Vec::new(),
         };
         let lasts = self.lasts();

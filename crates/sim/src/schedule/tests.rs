@@ -37,3 +37,12 @@ fn starved_processors_take_longer_to_answer() {
     let answered = |faults: &str| run(seed, faults).counters.answered;
     assert!(answered("at 1s for 2s slowcpu all extra=300ms") < answered(""));
 }
+
+#[test]
+fn what_is_no_command_is_replicated_and_changes_nothing() {
+    let (seed, _) = seed();
+    let committed = |faults: &str| run(seed, faults).counters.committed;
+    let poison: String =
+        (0..50).map(|number| format!("at {}ms for 1ms poison all\n", 500 + number * 20)).collect();
+    assert!(committed(&poison) > committed("") + 20);
+}

@@ -176,6 +176,7 @@ fn quiet() -> Setup {
             member: 0,
             transfer: 0,
             reset: 0,
+            poison: 0,
         },
     }
 }
