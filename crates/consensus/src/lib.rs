@@ -21,6 +21,9 @@
 //! - C9  **Total on input**: no bytes from a peer, client or disk make a core panic or loop.
 //! - C10 **Invariants are checked** by `check_invariants`, after every step in the simulator.
 
+#[macro_use]
+mod planted;
+
 mod errands;
 mod gate;
 mod membership;
@@ -32,6 +35,8 @@ mod submitter;
 pub use errands::Errand;
 pub use gate::GateQueue;
 pub use membership::{Change, ChangeRefusal, Member, Membership, Standing};
+#[cfg(feature = "planted")]
+pub use planted::Planted;
 pub use protocol::{Action, Dest, Input, Lane, Out, Protocol, Recovered, StoreOp, WriteSeq};
 pub use replication::{
     Capabilities, CheckpointMeta, CommittedEntry, Consensus, Entry, EntryKind, Event, FaultModel, ReadLevel,

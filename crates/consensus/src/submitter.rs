@@ -35,6 +35,9 @@ pub struct SubmitterConfig {
     pub hold_max: Duration,
     /// Commands of one [`Request::Propose`] add up to at most this many bytes (or are a single command).
     pub batch_bytes_max: u64,
+    /// The bug that the submitter suffers from.
+    #[cfg(feature = "planted")]
+    pub planted: Option<crate::Planted>,
 }
 
 impl Default for SubmitterConfig {
@@ -43,6 +46,8 @@ impl Default for SubmitterConfig {
             retry_after: Duration::from_millis(500),
             hold_max: Duration::from_millis(5),
             batch_bytes_max: 1 << 20,
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 }
@@ -328,6 +333,7 @@ impl Submitter {
         let mut numbers = Vec::with_capacity(due.len());
         let mut bytes = 0;
         for number in due {
+            let number = if planted!(self, RetriesAreNew) { self.renumbered(number) } else { number };
             let Some(write) = self.writes.get_mut(&number) else { continue };
             write.sent_at = Some(now);
             write.attempts_open += 1;
@@ -349,6 +355,17 @@ impl Submitter {
         }
     }
 
+    /// Another number for an outstanding command (`RetriesAreNew`).
+    fn renumbered(&mut self, number: u64) -> u64 {
+        let next = self.number_next;
+        match self.writes.remove(&number) {
+            Some(write) => self.writes.insert(next, write),
+            None => return number,
+        };
+        self.number_next += 1;
+        next
+    }
+
     fn propose(&mut self, commands: &mut Vec<Command>, numbers: &mut Vec<u64>, requests: &mut Vec<Request>) {
         let token = self.token();
         self.proposed.insert(token, std::mem::take(numbers));
@@ -364,7 +381,7 @@ impl Submitter {
             by_level.entry(read.level).or_default().push(ticket);
         }
         for (level, tickets) in by_level {
-            let token = self.token();
+            let token = if planted!(self, ReusesReadTokens) { Token(u64::MAX) } else { self.token() };
             self.read_rounds.insert(token, tickets);
             requests.push(Request::Read { token, level });
         }
@@ -373,13 +390,15 @@ impl Submitter {
     fn refused(&mut self, token: Token, refusal: Refusal, outcomes: &mut Vec<Outcome>) {
         self.pacing.reset();
         self.held = false;
+        let is_hasty = planted!(self, RefusesTooEarly);
         for number in self.proposed.remove(&token).unwrap_or_default() {
             let Some(write) = self.writes.get_mut(&number) else { continue };
             write.sent_at = None;
             write.attempts_open -= 1;
             write.refusal = refusal;
             // Having no leader passes; and while an earlier attempt is on its way only it can decide (S2).
-            if write.attempts_open == 0 && refusal != Refusal::NoLeader {
+            let is_final = write.attempts_open == 0 && refusal != Refusal::NoLeader;
+            if is_final || is_hasty {
                 let ticket = write.ticket;
                 self.writes.remove(&number);
                 outcomes.push(Outcome::Refused { ticket, refusal });

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use storage::{EngineError, View, WriteBatch};
-use types::{Batch, Epoch, Wire};
+use types::{Batch, Epoch, Slot, Wire};
 
 use crate::layout::{MEMBERS, MEMBERSHIP_KEY, META, META_KEY, member_key};
 use crate::lease;
@@ -56,13 +56,27 @@ impl<'k, V: View> Group<'k, V> {
     /// What the group comes to.
     pub(crate) fn finish(mut self) -> (Meta, WriteBatch, ApplyOutput) {
         self.sessions.write(&mut self.store);
-        self.store.put(META, Bytes::from_static(META_KEY), self.meta.to_bytes());
+        let record = Meta { applied: self.recorded_slot(), ..self.meta.clone() };
+        self.store.put(META, Bytes::from_static(META_KEY), record.to_bytes());
         (self.meta, self.store.into_batch(), self.output)
+    }
+
+    /// K1: the slot that the changes of this group belong to.
+    fn recorded_slot(&self) -> Slot {
+        let is_ahead = planted!(self.store.bugs, AppliedAhead);
+        let is_behind = planted!(self.store.bugs, AppliedBehind);
+        match (is_ahead, is_behind) {
+            (true, _) => self.meta.applied.next(),
+            (_, true) => self.meta.applied.prev(),
+            _ => self.meta.applied,
+        }
     }
 
     fn batch(&mut self, batch: Batch) -> Result<usize, EngineError> {
         self.meta.wall = self.meta.wall.max(batch.wall);
-        self.sessions.expire(self.meta.wall);
+        if self.output.executed.is_empty() || !planted!(self.store.bugs, ExpiresPerGroup) {
+            self.sessions.expire(self.meta.wall);
+        }
         let commands = batch.commands.len();
         for command in batch.commands {
             let (session, number) = (command.session, command.number);
@@ -117,6 +131,9 @@ impl<'k, V: View> Group<'k, V> {
         let (revision, events) = (writer.revision(), writer.events);
         if !events.is_empty() {
             self.meta.revision = revision;
+            if planted!(self.store.bugs, EventsTwice) && events.len() > 1 {
+                self.output.events.push(RevisionEvents { revision, events: events.clone() });
+            }
             self.output.events.push(RevisionEvents { revision, events });
         }
         Ok(result)

@@ -11,6 +11,9 @@
 //! instead. **Invariant:** applying a command never panics and never depends on anything but the state and
 //! the entry: same log, same bytes.
 
+#[macro_use]
+mod planted;
+
 mod api;
 mod checkpoint;
 mod codec;
@@ -42,5 +45,7 @@ pub use layout::SPACES;
 pub use lease::LEASE_TTL_MAX_SECONDS;
 pub use lessor::Lessor;
 pub use machine::{ApplyOutput, Content, Executed, Kv, LeaseChange, OpenKvError, Outcome, RevisionEvents};
+#[cfg(feature = "planted")]
+pub use planted::Planted;
 pub use reader::{EventsError, EventsPage, LeaseInfo, ReadError, Reader};
 pub use validate::{KEY_LEN_MAX, is_read_only, validate, validate_range, validate_txn};

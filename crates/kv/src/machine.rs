@@ -18,8 +18,10 @@ use types::{Epoch, SessionId, Slot};
 
 use crate::checkpoint::install;
 use crate::group::Group;
-use crate::layout::{MEMBERSHIP_KEY, META, SPACES};
+use crate::layout::{LATEST, MEMBERSHIP_KEY, META, SPACES};
 use crate::meta::Meta;
+use crate::planted::Bugs;
+use crate::record::Pair;
 use crate::session::Sessions;
 use crate::store::Store;
 use crate::{CheckpointWriter, Event, InstallError, KvError, LeaseId, Reader, Response, Revision};
@@ -31,6 +33,7 @@ pub struct Kv<E: Engine> {
     reader: Reader<E>,
     meta: Meta,
     sessions: Sessions,
+    bugs: Bugs,
 }
 
 /// Why a store could not be opened.
@@ -133,8 +136,21 @@ impl<E: Engine> Kv<E> {
     /// # Errors
     /// [`OpenKvError`] if the state cannot be read or decoded.
     pub fn open(engine: E) -> Result<Kv<E>, OpenKvError> {
+        Kv::open_with(engine, Bugs::default())
+    }
+
+    /// The same, with a bug.
+    ///
+    /// # Errors
+    /// As [`open`](Kv::open).
+    #[cfg(feature = "planted")]
+    pub fn open_planted(engine: E, planted: Option<crate::Planted>) -> Result<Kv<E>, OpenKvError> {
+        Kv::open_with(engine, Bugs(planted))
+    }
+
+    fn open_with(engine: E, bugs: Bugs) -> Result<Kv<E>, OpenKvError> {
         let view = engine.view();
-        let meta = match Meta::load(&view)? {
+        let mut meta = match Meta::load(&view)? {
             Some(meta) => meta,
             None if is_empty(&view)? => Meta::fresh(),
             // Nothing here writes rows without the record that says where they stand.
@@ -144,9 +160,12 @@ impl<E: Engine> Kv<E> {
             install::start_over(&engine)?;
         }
         let store = Store::new(engine.view());
+        if planted!(bugs, RevisionFromKeys) {
+            meta.revision = highest_revision(&store)?;
+        }
         let sessions = Sessions::load(&store)?;
         let reader = Reader::new(engine.clone());
-        Ok(Kv { engine, reader, meta, sessions })
+        Ok(Kv { engine, reader, meta, sessions, bugs })
     }
 
     /// The last applied slot and its entry's epoch; zero if the store is fresh or incomplete.
@@ -183,7 +202,8 @@ impl<E: Engine> Kv<E> {
         if entries.is_empty() {
             return Ok(ApplyOutput::default());
         }
-        let mut group = Group::new(Store::new(self.engine.view()), self.meta.clone(), &mut self.sessions);
+        let store = Store::with_bugs(self.engine.view(), self.bugs);
+        let mut group = Group::new(store, self.meta.clone(), &mut self.sessions);
         for (epoch, content) in entries {
             group.entry(*epoch, content.clone())?;
         }
@@ -211,7 +231,7 @@ impl<E: Engine> Kv<E> {
     /// # Errors
     /// [`EngineError`] if the state cannot be read.
     pub fn checkpoint(&self) -> Result<CheckpointWriter<E::View>, EngineError> {
-        CheckpointWriter::new(self.engine.view())
+        CheckpointWriter::new(self.engine.view(), self.bugs)
     }
 
     /// Puts a staged checkpoint in the place of the state, durably. `read` returns the staged chunk of an index,
@@ -227,12 +247,21 @@ impl<E: Engine> Kv<E> {
         mut read: impl FnMut(u64) -> Option<Bytes>,
     ) -> Result<(), InstallError> {
         install::verify(expected, &mut read)?;
-        self.reader.publish(|| install::replace(&self.engine, &mut read))?;
+        self.reader.publish(|| install::replace(&self.engine, self.bugs, &mut read))?;
         let store = Store::new(self.engine.view());
         self.meta = Meta::load(&self.engine.view())?.unwrap_or_else(Meta::fresh);
         self.sessions = Sessions::load(&store)?;
         Ok(())
     }
+}
+
+/// The highest revision that a living key bears (`RevisionFromKeys`).
+fn highest_revision<V: View>(store: &Store<V>) -> Result<Revision, EngineError> {
+    let mut highest = 1;
+    for row in store.scan_all(LATEST) {
+        highest = highest.max(Pair::decode(row?.1)?.mod_revision);
+    }
+    Ok(highest)
 }
 
 /// Whether nothing was ever written.

@@ -68,6 +68,9 @@ impl Sessions {
     /// Stages every change since the last call.
     pub(crate) fn write<V: storage::View>(&mut self, store: &mut Store<V>) {
         for id in std::mem::take(&mut self.changed) {
+            if planted!(store.bugs, SessionsNotKept) {
+                continue;
+            }
             match self.open.get(&id) {
                 Some(session) => store.put(SESSIONS, session_key(id), session.to_bytes()),
                 None => store.remove(SESSIONS, session_key(id)),

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use storage::{EngineError, Scan, Space, View, WriteBatch};
 
 use crate::layout::SPACES;
+use crate::planted::Bugs;
 
 /// See the module's description. Without changes it is just the view.
 #[derive(Clone, Debug)]
@@ -16,6 +17,7 @@ pub(crate) struct Store<V> {
     view: V,
     /// By space: new values, or `None` where a key was removed.
     changes: [BTreeMap<Bytes, Option<Bytes>>; SPACES.len()],
+    pub(crate) bugs: Bugs,
 }
 
 /// Keys and values in ascending order of keys.
@@ -24,7 +26,12 @@ pub(crate) type Rows<'a> = Box<dyn Iterator<Item = Result<(Bytes, Bytes), Engine
 impl<V: View> Store<V> {
     /// No changes yet.
     pub(crate) fn new(view: V) -> Store<V> {
-        Store { view, changes: Default::default() }
+        Store::with_bugs(view, Bugs::default())
+    }
+
+    /// The same, for a store that suffers from a bug.
+    pub(crate) fn with_bugs(view: V, bugs: Bugs) -> Store<V> {
+        Store { view, changes: Default::default(), bugs }
     }
 
     /// What the changes lie over.

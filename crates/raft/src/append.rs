@@ -136,12 +136,13 @@ impl Raft {
         let (hint, hint_term) = self.log.highest_at_most(prev, prev_term);
         let (term, by) = (self.term, self.stamp);
         let message = Message::Rejected { term, by, prev, hint, hint_term };
-        self.send_control(from, message, self.gate_meta(), out);
+        self.send_control(from, message, gated!(self, RejectsEarly, self.gate_meta()), out);
     }
 
     /// The leader has committed up to `commit`; so has this replica, as far as its log is known to match.
     pub(crate) fn learn_commit(&mut self, commit: Slot) {
-        self.commit = self.commit.max(commit.min(self.following.verified));
+        let known = if planted!(self, TrustsCommitIndex) { self.log.last() } else { self.following.verified };
+        self.commit = self.commit.max(commit.min(known));
         self.configurations.commit(self.commit);
     }
 
@@ -160,7 +161,8 @@ impl Raft {
             let verified = self.following.verified;
             let (term, by, clock) = (self.term, self.stamp, now.mono);
             let message = Message::HeartbeatAck { term, by, round, verified, sent, clock };
-            self.send_control(from, message, self.gate_meta(), out);
+            let after = gated!(self, AnswersHeartbeatsEarly, self.gate_meta());
+            self.send_control(from, message, after, out);
         }
     }
 
@@ -178,13 +180,12 @@ impl Raft {
     /// What may be acknowledged, and the write that must be durable first (R3, R7).
     fn acknowledgement(&self) -> (Slot, WriteSeq) {
         let matched = self.following.verified;
-        let gate =
-            if planted!(self, AcksBeforeDurable) { WriteSeq::NONE } else { self.writes.gate_slot(matched) };
+        let gate = gated!(self, AcksBeforeDurable, self.writes.gate_slot(matched));
         (matched, gate.max(self.gate_meta()))
     }
 
     /// What an answer waits for that rests on this replica's term and vote (R3).
     pub(crate) fn gate_meta(&self) -> WriteSeq {
-        if planted!(self, AnswersBeforeMeta) { WriteSeq::NONE } else { self.writes.gate_meta() }
+        gated!(self, AnswersBeforeMeta, self.writes.gate_meta())
     }
 }

@@ -27,7 +27,9 @@ impl Raft {
             Some(progress) if self.counts(node, progress) => progress.matched,
             _ => Slot::ZERO,
         };
-        let Some(held) = self.quorum_value(held) else { return };
+        let quorum =
+            if planted!(self, CountsUnsorted) { self.unsorted_value(held) } else { self.quorum_value(held) };
+        let Some(held) = quorum else { return };
         let is_own = self.log.term_at(held) == Some(self.term) || planted!(self, CommitsOldTerms);
         if held > self.commit && is_own {
             self.commit = held;
@@ -41,11 +43,11 @@ impl Raft {
             self.try_commit();
         }
         let is_replaced = self.following.incoming.as_ref().is_some_and(|incoming| incoming.is_installing());
-        while self.emitted < self.commit && !is_replaced {
+        while self.emitted < self.commit && (!is_replaced || planted!(self, AppliesDuringInstall)) {
             let first = self.emitted.next();
             let Some(records) = self.log.read(first, self.commit, COMMITTED_BYTES_MAX) else { return };
             self.emitted = self.emitted.plus(records.len() as u64);
-            let is_gated = !planted!(self, CountsUnsynced);
+            let is_gated = !planted!(self, CountsUnsynced, EmitsEarly);
             self.emitted_gate = if is_gated { self.writes.gate_slot(self.emitted) } else { WriteSeq::NONE };
             let entries = records.into_iter().map(committed_entry).collect();
             self.emit(Event::Committed { first, entries }, self.emitted_gate, out);

@@ -41,6 +41,11 @@ impl Configurations {
         &self.latest().1
     }
 
+    /// The latest configuration that nothing can take back.
+    pub fn settled(&self) -> &Membership {
+        &self.known.front().expect("a configuration is always in force").1
+    }
+
     /// Grows whenever another configuration is in force.
     pub fn version(&self) -> u64 {
         self.version

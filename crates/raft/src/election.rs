@@ -54,6 +54,9 @@ impl Raft {
     pub(crate) fn on_timer(&mut self, now: Now, out: &mut Out<Raft>) {
         match self.state {
             State::Leader(_) => self.on_leader_timer(now, out),
+            _ if planted!(self, FollowsWhoeverStands) && now.mono >= self.election.deadline => {
+                self.stand(now, false, out);
+            }
             _ if self.may_campaign() && now.mono >= self.election.deadline => {
                 match self.election.promise.filter(|_| self.is_promised_to_other(now, self.config.id)) {
                     Some(promise) => self.election.deadline = promise.until,
@@ -85,7 +88,7 @@ impl Raft {
             Message::RequestVote { pre: true, .. } | Message::Vote { pre: true, granted: true, .. } => true,
             // R10: whoever hears a leader ignores candidates, so that they cannot disturb it.
             Message::RequestVote { told: false, .. }
-                if self.hears_other_leader(now, from) || self.is_promised_to_other(now, from) =>
+                if self.is_loyal(now, from) || self.is_promised_to_other(now, from) =>
             {
                 false
             }
@@ -140,6 +143,10 @@ impl Raft {
                     && self.election.contact.is_some_and(is_recent)
             }
         }
+    }
+
+    fn is_loyal(&self, now: Now, candidate: NodeId) -> bool {
+        self.hears_other_leader(now, candidate) && !planted!(self, FollowsWhoeverStands)
     }
 
     /// Follows in `term`, which is this replica's own or a later one.
@@ -206,6 +213,9 @@ impl Raft {
         self.save_meta();
         self.state = State::Candidate(Votes::default());
         self.ask_for_votes(self.term, (false, told), out);
+        if planted!(self, CountsOwnVoteEarly) {
+            self.count_own_vote(now, out);
+        }
     }
 
     /// A pre-vote may leave at once; a real candidate's term and vote for itself must be durable first (R1).
@@ -213,7 +223,7 @@ impl Raft {
         let (last, last_term) = (self.log.last(), self.log.last_term());
         let incarnation = self.stamp.incarnation;
         let message = Message::RequestVote { term, pre, told, incarnation, last, last_term };
-        let after = self.writes.gate_meta();
+        let after = gated!(self, StandsEarly, self.writes.gate_meta());
         let (me, membership) = (self.config.id, self.membership());
         let voters: BTreeSet<NodeId> =
             membership.voters().chain(membership.outgoing.iter().copied()).collect();
@@ -231,7 +241,7 @@ impl Raft {
         last: (u64, Slot),
         out: &mut Out<Raft>,
     ) {
-        let is_up_to_date = last >= (self.log.last_term(), self.log.last());
+        let is_up_to_date = self.is_up_to_date(last);
         let may_vote = self.integrity == Integrity::Intact && !self.is_estranged() && is_up_to_date;
         if pre && term == self.term && planted!(self, PreVoteHidesTerm) {
             return;
@@ -248,7 +258,22 @@ impl Raft {
         }
         let term = if granted { term } else { self.term };
         let incarnation = self.stamp.incarnation;
-        self.send_control(from, Message::Vote { term, pre, incarnation, granted }, self.gate_meta(), out);
+        let after = gated!(self, VotesEarly, self.gate_meta());
+        self.send_control(from, Message::Vote { term, pre, incarnation, granted }, after, out);
+    }
+
+    /// Whether a log that ends like this lacks nothing that may be committed (Raft §5.4.1).
+    fn is_up_to_date(&self, last: (u64, Slot)) -> bool {
+        let own = (self.log.last_term(), self.log.last());
+        if planted!(self, ElectsAnybody) {
+            true
+        } else if planted!(self, ComparesLength) {
+            last.1 >= own.1
+        } else if planted!(self, ComparesTerm) {
+            last.0 >= own.0
+        } else {
+            last >= own
+        }
     }
 
     fn cast_vote(&mut self, now: Now, candidate: NodeId) {
@@ -268,23 +293,27 @@ impl Raft {
         out: &mut Out<Raft>,
     ) {
         let is_other = self.is_other_disk(from, incarnation);
-        let asked = if pre { self.term + 1 } else { self.term };
+        let counts_pre = planted!(self, CountsPreVotes) && matches!(self.state, State::Candidate(_));
+        let asked = if pre && !counts_pre { self.term + 1 } else { self.term };
+        let is_twice = planted!(self, CountsVotesTwice);
+        let voters = self.configurations.current();
         let votes = match &mut self.state {
             State::PreCandidate(votes) if pre => votes,
-            State::Candidate(votes) if !pre => votes,
+            State::Candidate(votes) if !pre || counts_pre => votes,
             _ => return,
         };
         if !granted || is_other {
             votes.refused.insert(from);
-        } else if term == asked {
-            votes.granted.insert(from);
+        } else if term == asked && !votes.granted.insert(from) && is_twice {
+            votes.granted.extend(voters.voters().find(|node| !votes.granted.contains(node)));
         }
         self.count_votes(now, out);
     }
 
     /// A candidate's vote for itself counts once it is durable, like everybody else's.
     pub(crate) fn count_own_vote(&mut self, now: Now, out: &mut Out<Raft>) {
-        let is_durable = self.writes.gate_meta() == consensus::WriteSeq::NONE;
+        let gate = gated!(self, CountsOwnVoteEarly, self.writes.gate_meta());
+        let is_durable = gate == consensus::WriteSeq::NONE;
         if let State::Candidate(votes) = &mut self.state
             && is_durable
             && votes.granted.insert(self.config.id)
@@ -323,12 +352,13 @@ impl Raft {
     /// R10: steps down if no quorum answered for an election timeout. Returns whether it still leads.
     pub(crate) fn keep_leading(&mut self, now: Now, out: &mut Out<Raft>) -> bool {
         let (me, timeout) = (self.config.id, self.config.election_timeout);
+        let is_unheard = planted!(self, LeadsUnheard);
         let State::Leader(leading) = &self.state else { return false };
         if now.mono < leading.check_at {
             return true;
         }
         let contact = |node: NodeId| match leading.progress.get(&node) {
-            _ if node == me => now.mono,
+            _ if node == me || is_unheard => now.mono,
             Some(progress) if self.counts(node, progress) => progress.contact,
             _ => Time(0),
         };

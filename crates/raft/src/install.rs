@@ -78,12 +78,13 @@ impl Raft {
     }
 
     pub(crate) fn on_chunk_staged(&mut self, transfer: TransferId, index: u64, out: &mut Out<Raft>) {
+        let keeps_overtaken = planted!(self, InstallsOvertaken);
         let Some(incoming) = &mut self.following.incoming else { return };
         if incoming.transfer != transfer || incoming.staged != index || incoming.installing {
             return;
         }
         incoming.staged += 1;
-        if incoming.meta.at <= self.commit {
+        if incoming.meta.at <= self.commit && !keeps_overtaken {
             // Entries that were thought lost came while it was being staged.
             self.following.incoming = None;
             self.following.ack_due = true;
@@ -92,7 +93,7 @@ impl Raft {
         incoming.installing = incoming.last == Some(index);
         let (from, staged, meta) = (incoming.from, incoming.staged, incoming.meta.clone());
         if incoming.installing {
-            let after = self.emitted_gate.max(self.writes.gate_meta());
+            let after = gated!(self, InstallsEarly, self.emitted_gate.max(self.writes.gate_meta()));
             self.emit(Event::InstallCheckpoint { transfer, meta }, after, out);
         }
         self.acknowledge_chunks(from, transfer, staged, false, out);

@@ -292,6 +292,9 @@ impl Raft {
 
     /// The configuration in force.
     pub(crate) fn membership(&self) -> &Membership {
+        if planted!(self, ChangesLate) {
+            return self.configurations.settled();
+        }
         self.configurations.current()
     }
 
@@ -308,6 +311,12 @@ impl Raft {
             return Membership::of(self.membership().outgoing.iter().copied()).quorum_value(value);
         }
         self.membership().quorum_value(value)
+    }
+
+    /// What stands in the middle, as if the values were in order (`CountsUnsorted`).
+    pub(crate) fn unsorted_value<T: Ord + Copy>(&self, value: impl Fn(NodeId) -> T) -> Option<T> {
+        let voters: Vec<NodeId> = self.membership().voters().collect();
+        if voters.len() < 5 { self.quorum_value(value) } else { Some(value(voters[voters.len() / 2])) }
     }
 
     /// Whether those of whom `has` is true are a quorum of the configuration in force.

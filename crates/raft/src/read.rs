@@ -123,6 +123,7 @@ impl Raft {
         // Whoever was still missing may be no member any more.
         self.answer_reads(out);
         let commit = self.commit;
+        let at = if planted!(self, ReadsAtApplied) { self.applied } else { commit };
         match &mut self.state {
             State::Leader(leading) => {
                 let rounds = &mut leading.rounds;
@@ -136,7 +137,7 @@ impl Raft {
                 } else {
                     rounds.latest += 1;
                 }
-                rounds.current = Some(Round { at: commit, readers: std::mem::take(&mut rounds.waiting) });
+                rounds.current = Some(Round { at, readers: std::mem::take(&mut rounds.waiting) });
                 leading.heartbeat_due = true;
                 self.answer_reads(out); // a group of one needs nobody's confirmation
             }

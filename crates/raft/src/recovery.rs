@@ -73,7 +73,16 @@ impl Raft {
         let meta = trusted_meta(disk.meta.clone(), is_fresh);
         let Salvage { log, lost, fix } = salvage(disk);
         #[cfg(feature = "planted")]
-        let lost = lost && config.planted != Some(crate::Planted::DamageIsTruncation);
+        let log = match config.planted {
+            Some(crate::Planted::DamageFallsBack) if lost => Log::new(applied, epoch.number),
+            _ => log,
+        };
+        #[cfg(feature = "planted")]
+        let lost = lost
+            && !matches!(
+                config.planted,
+                Some(crate::Planted::DamageIsTruncation | crate::Planted::DamageFallsBack)
+            );
         let (meta, integrity) = judge(meta, log.last_term().max(epoch.number), lost);
         let identity = [config.id.0, meta.term, log.last().0, applied.0, now.mono.0, now.wall.0 as u64];
         let mut rng = Rng::keyed(seed, &identity);
@@ -141,6 +150,12 @@ impl Raft {
         if !self.is_quorum(|node| node == me) {
             self.draw_deadline(now);
             self.promise_after_start(now);
+        } else if planted!(self, LoneNeverStands) && self.log.last() > self.applied {
+            self.election.deadline = types::Time(u64::MAX);
+        }
+        if planted!(self, NeverReplays) {
+            (self.commit, self.emitted) = (self.log.last(), self.log.last());
+            self.following.verified = self.commit;
         }
     }
 
@@ -194,7 +209,8 @@ impl Raft {
     /// Ends the repair once the log is whole up to the goal, durably.
     pub(crate) fn try_finish_repair(&mut self, now: Now) {
         let whole = self.following.verified.min(self.writes.durable_slot());
-        let is_whole = self.repair.goal.is_some_and(|goal| whole >= goal);
+        let is_enough = planted!(self, RepairEndsEarly);
+        let is_whole = self.repair.goal.is_some_and(|goal| whole >= goal || is_enough);
         if self.integrity == Integrity::LogLost && is_whole {
             self.cut_lost_tail();
             self.integrity = Integrity::Intact;

@@ -7,6 +7,8 @@
 //! Rows are those of the bank in `docs/simulation.md`; the bugs themselves live where the code is that they
 //! break, behind the feature `planted`.
 
+use consensus::Planted as SubmitterBug;
+use kv::Planted as StateBug;
 use raft::Planted as RaftBug;
 use storage::Planted as LogBug;
 
@@ -21,8 +23,23 @@ pub enum Bug {
     Raft(RaftBug),
     /// In the log.
     Log(LogBug),
+    /// In the state machine.
+    State(StateBug),
+    /// In what sends clients' commands and asks for their reads.
+    Submitter(SubmitterBug),
     /// In the simulated driver itself.
     Driver(DriverBug),
+    /// In the simulator: planted beside another bug, which it must then miss.
+    Simulator(SimulatorBug),
+}
+
+/// What a simulator may fail to do without anybody's noticing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SimulatorBug {
+    /// Whatever is broken, nothing is reported.
+    ChecksNothing,
+    /// Nothing ever goes wrong.
+    InjectsNothing,
 }
 
 /// A rule of the contract that the simulated driver can break.
@@ -36,6 +53,28 @@ pub enum DriverBug {
     EarlyCheckpoint,
     /// Linearizable reads are served from whatever is applied here.
     LocalReads,
+    /// A read is served as soon as its point is known, whatever is applied here.
+    UnappliedReads,
+    /// A checkpoint is called installed before it is.
+    EarlyInstall,
+    /// A restarted node goes on with the session of its first life.
+    ReusesSessions,
+    /// Commands get the time at which they are applied here.
+    StampsAtApply,
+}
+
+impl DriverBug {
+    /// All of them.
+    pub const ALL: &[DriverBug] = &[
+        DriverBug::EarlySends,
+        DriverBug::EarlyEvents,
+        DriverBug::EarlyCheckpoint,
+        DriverBug::LocalReads,
+        DriverBug::UnappliedReads,
+        DriverBug::EarlyInstall,
+        DriverBug::ReusesSessions,
+        DriverBug::StampsAtApply,
+    ];
 }
 
 /// How a bug was caught.
@@ -51,20 +90,25 @@ pub struct CaughtAt {
 
 /// Every bug that can be planted.
 pub fn all() -> Vec<Bug> {
-    let log = LogBug::ALL.iter().copied();
-    let driver =
-        [DriverBug::EarlySends, DriverBug::EarlyEvents, DriverBug::EarlyCheckpoint, DriverBug::LocalReads];
     let raft = RaftBug::ALL.iter().copied().map(Bug::Raft);
-    raft.chain(log.map(Bug::Log)).chain(driver.map(Bug::Driver)).collect()
+    let log = LogBug::ALL.iter().copied().map(Bug::Log);
+    let state = StateBug::ALL.iter().copied().map(Bug::State);
+    let submitter = SubmitterBug::ALL.iter().copied().map(Bug::Submitter);
+    let driver = DriverBug::ALL.iter().copied().map(Bug::Driver);
+    let simulator = [SimulatorBug::ChecksNothing, SimulatorBug::InjectsNothing].map(Bug::Simulator);
+    raft.chain(log).chain(state).chain(submitter).chain(driver).chain(simulator).collect()
 }
 
 /// Runs seeds from `from` on until one of them breaks a promise that it keeps without the bug; `None` if none of
 /// `seeds_max` does.
 pub fn run(bug: Bug, from: u64, seeds_max: u64) -> Option<CaughtAt> {
-    let options = Options { planted: Some(bug), ..Options::default() };
+    search(&Options { planted: Some(bug), ..Options::default() }, from, seeds_max)
+}
+
+fn search(options: &Options, from: u64, seeds_max: u64) -> Option<CaughtAt> {
     (0..seeds_max).find_map(|count| {
         let seed = from + count;
-        let failure = run_seed(&options, seed).failure?;
+        let failure = run_seed(options, seed).failure?;
         // What breaks without the bug too is another bug, and no catch.
         run_seed(&Options::default(), seed).is_ok().then_some(())?;
         Some(CaughtAt { seeds: count + 1, seed, broken: failure.broken })
@@ -75,6 +119,9 @@ impl Bug {
     /// Where its story is told, if it harms only together with a coincidence that seeds seldom draw: a test that plants it
     /// and must see it. Such a bug is not searched for unless it is asked for by name.
     pub fn story(self) -> Option<&'static str> {
+        if let Bug::Simulator(_) = self {
+            return Some("sim::bugbank::tests::a_simulator_that_does_nothing_is_noticed");
+        }
         use LogBug::{
             ChainIsNotChecked, FailureIsForgotten, HeaderIsNotSynced, MetaIsNotRepeated, RemovalLeavesGap,
             ScrubIgnoresErrors, TornIsNotErased, ZerosAreTheEnd,
@@ -106,9 +153,14 @@ impl Bug {
         match self {
             Bug::Raft(bug) => bug.row(),
             Bug::Log(bug) => bug.row(),
-            Bug::Driver(DriverBug::EarlySends | DriverBug::EarlyEvents) => "GATE",
+            Bug::State(bug) => bug.row(),
+            Bug::Submitter(bug) => bug.row(),
+            Bug::Simulator(_) => "A3",
+            Bug::Driver(DriverBug::EarlySends | DriverBug::EarlyEvents | DriverBug::EarlyInstall) => "GATE",
             Bug::Driver(DriverBug::EarlyCheckpoint) => "R16",
-            Bug::Driver(DriverBug::LocalReads) => "R13",
+            Bug::Driver(DriverBug::LocalReads | DriverBug::UnappliedReads) => "R13",
+            Bug::Driver(DriverBug::ReusesSessions) => "R22",
+            Bug::Driver(DriverBug::StampsAtApply) => "DET",
         }
     }
 
@@ -122,6 +174,12 @@ impl Bug {
         match self {
             Bug::Raft(bug) => bug.source(),
             Bug::Log(bug) => bug.source(),
+            Bug::State(bug) => bug.source(),
+            Bug::Submitter(bug) => bug.source(),
+            Bug::Simulator(SimulatorBug::ChecksNothing) => {
+                "Whatever is broken, nothing is reported (TigerBeetle PR #3652: a simulator that had not been running)."
+            }
+            Bug::Simulator(SimulatorBug::InjectsNothing) => "Nothing ever goes wrong in any world.",
             Bug::Driver(DriverBug::EarlySends) => "Messages do not wait for the write that they name.",
             Bug::Driver(DriverBug::EarlyEvents) => {
                 "Committed entries are handed out before they are durable here."
@@ -131,6 +189,19 @@ impl Bug {
             }
             Bug::Driver(DriverBug::LocalReads) => {
                 "Linearizable reads do not ask for a read point (Jepsen on etcd 0.4 and Consul)."
+            }
+            Bug::Driver(DriverBug::UnappliedReads) => {
+                "A read does not wait until its point is applied (tsoracle #209: decided is not applied)."
+            }
+            Bug::Driver(DriverBug::EarlyInstall) => {
+                "A checkpoint is called installed before the state machine has it (ZooKeeper-3911 is of this kind)."
+            }
+            Bug::Driver(DriverBug::ReusesSessions) => {
+                "A restarted node goes on with the session of its first life, and counts from 1 again (Jepsen on \
+                 Redis-Raft: answers of other requests)."
+            }
+            Bug::Driver(DriverBug::StampsAtApply) => {
+                "Sessions expire by each replica's own clock: commands get the time at which they are applied."
             }
         }
     }
@@ -149,10 +220,57 @@ impl Bug {
         }
     }
 
+    pub(crate) fn in_state(self) -> Option<StateBug> {
+        match self {
+            Bug::State(bug) => Some(bug),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn in_submitter(self) -> Option<SubmitterBug> {
+        match self {
+            Bug::Submitter(bug) => Some(bug),
+            _ => None,
+        }
+    }
+
     pub(crate) fn in_driver(self) -> Mutation {
         match self {
             Bug::Driver(bug) => Mutation(Some(bug)),
             _ => Mutation::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Caught by seeds almost at once: what checks, and what breaks disks, must be at work.
+    const CANARIES: [Bug; 3] = [
+        Bug::Raft(RaftBug::ReadsBeforeOwnCommit),
+        Bug::Log(LogBug::SyncDoesNothing),
+        Bug::Log(LogBug::NameIsNotSynced),
+    ];
+
+    fn caught(idle: Option<SimulatorBug>) -> usize {
+        let options = |bug| Options { planted: Some(bug), idle, ..Options::default() };
+        CANARIES.iter().filter(|bug| search(&options(**bug), 0, 12).is_some()).count()
+    }
+
+    #[test]
+    fn a_simulator_that_does_nothing_is_noticed() {
+        assert_eq!(caught(None), CANARIES.len());
+        assert_eq!(caught(Some(SimulatorBug::ChecksNothing)), 0);
+        assert_eq!(caught(Some(SimulatorBug::InjectsNothing)), 0);
+    }
+
+    #[test]
+    fn every_bug_has_a_name_of_its_own() {
+        let mut names: Vec<String> = all().into_iter().map(Bug::name).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use consensus::{Membership, Recovered, Submitter, SubmitterConfig};
-use kv::Kv;
+use kv::{Kv, OpenKvError};
 use storage::{DiskFault, Identity, Log, LogOptions, MemEngine, OpenLogError, Recovery, SimDisk};
 use trace::{Details, Kind, Stamp};
 use types::{NodeId, Rng, SessionId, Slot, SlotState, Time, Wire};
@@ -139,7 +139,7 @@ impl<P: Subject> Node<P> {
             }
             Err(error) => return Err(Stop::broken("the log opens", format!("{:?}: {error}", self.id))),
         };
-        let kv = Kv::open(self.engine.clone())
+        let kv = open_state(self.engine.clone(), options)
             .map_err(|error| Stop::broken("the state opens", format!("{:?}: {error}", self.id)))?;
         for fact in &recovery.report {
             shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named(fact.clone()));
@@ -169,7 +169,7 @@ impl<P: Subject> Node<P> {
             engine: self.engine.clone(),
             recovered: recovered(recovery, kv.applied(), state_membership(&kv)?),
             kv,
-            submitter: self.submitter(shared),
+            submitter: self.submitter(options, shared),
             wall_skew_ms: self.wall_skew_ms,
             drift_ppm: self.drift_ppm,
             mutation: options.mutation(),
@@ -183,13 +183,16 @@ impl<P: Subject> Node<P> {
         began
     }
 
-    fn submitter(&self, shared: &Shared) -> Submitter {
-        let mut rng = keys::rng(shared.seed, Purpose::Node, [self.id.0, self.lives, 1]);
+    fn submitter(&self, options: &Options, shared: &Shared) -> Submitter {
+        let life = if options.mutation().draws_sessions() { self.lives } else { 1 };
+        let mut rng = keys::rng(shared.seed, Purpose::Node, [self.id.0, life, 1]);
         let session = SessionId(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()));
         let config = SubmitterConfig {
             retry_after: shared.setup.tuning.election,
             hold_max: shared.setup.tuning.hold,
             batch_bytes_max: shared.setup.tuning.batch_bytes,
+            #[cfg(feature = "planted")]
+            planted: options.planted.and_then(crate::bugbank::Bug::in_submitter),
         };
         Submitter::new(session, config)
     }
@@ -278,6 +281,16 @@ impl<P: Subject> Node<P> {
         shared.record(self.id, Stamp::NONE, Kind::DiskFault, || {
             Details::named("rot").field("bits", u64::from(rot))
         });
+    }
+}
+
+fn open_state(engine: MemEngine, options: &Options) -> Result<Kv<MemEngine>, OpenKvError> {
+    #[cfg(feature = "planted")]
+    return Kv::open_planted(engine, options.planted.and_then(crate::bugbank::Bug::in_state));
+    #[cfg(not(feature = "planted"))]
+    {
+        let _ = options;
+        Kv::open(engine)
     }
 }
 

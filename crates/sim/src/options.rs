@@ -29,6 +29,9 @@ pub struct Options {
     /// The bug to plant.
     #[cfg(feature = "planted")]
     pub planted: Option<crate::bugbank::Bug>,
+    /// What the simulator itself fails to do.
+    #[cfg(feature = "planted")]
+    pub idle: Option<crate::bugbank::SimulatorBug>,
 }
 
 impl Options {
@@ -84,6 +87,21 @@ impl FromStr for Protocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mutation(#[cfg(feature = "planted")] pub(crate) Option<crate::bugbank::DriverBug>);
 
+/// Whether the simulator fails to do something that it is there for: the constant `false` unless the feature is on.
+macro_rules! idles {
+    ($options:expr, $bug:ident) => {{
+        #[cfg(feature = "planted")]
+        let idles = $options.idle == Some(crate::bugbank::SimulatorBug::$bug);
+        #[cfg(not(feature = "planted"))]
+        let idles = {
+            let _ = $options;
+            false
+        };
+        idles
+    }};
+}
+pub(crate) use idles;
+
 /// Whether a driver breaks this rule: the constant `false` unless the feature is on.
 macro_rules! breaks {
     ($mutation:expr, $bug:ident) => {{
@@ -109,6 +127,26 @@ impl Mutation {
     /// Whether a checkpoint really makes the state durable.
     pub(crate) fn persists(self) -> bool {
         !breaks!(self, EarlyCheckpoint)
+    }
+
+    /// Whether a checkpoint is called installed only once it is.
+    pub(crate) fn waits_for_installs(self) -> bool {
+        !breaks!(self, EarlyInstall)
+    }
+
+    /// Whether commands keep the time that was put on their entry.
+    pub(crate) fn keeps_time(self) -> bool {
+        !breaks!(self, StampsAtApply)
+    }
+
+    /// Whether a read waits until its point is applied.
+    pub(crate) fn waits_for_apply(self) -> bool {
+        !breaks!(self, UnappliedReads)
+    }
+
+    /// Whether every life of a node opens a session of its own.
+    pub(crate) fn draws_sessions(self) -> bool {
+        !breaks!(self, ReusesSessions)
     }
 
     /// Whether linearizable reads wait for a point in the log.

@@ -7,6 +7,7 @@ use types::{Epoch, Slot, Wire};
 use super::{CheckpointError, CheckpointSummary, ChunkVerifier, Row};
 use crate::layout::{MEMBERSHIP_KEY, META, META_KEY};
 use crate::meta::Meta;
+use crate::planted::Bugs;
 
 /// Why a checkpoint was not installed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,7 @@ pub(crate) fn verify(
 /// staged on may fail meanwhile.
 pub(crate) fn replace(
     engine: &impl Engine,
+    bugs: Bugs,
     read: &mut impl FnMut(u64) -> Option<Bytes>,
 ) -> Result<(), InstallError> {
     start_over(engine)?;
@@ -48,6 +50,9 @@ pub(crate) fn replace(
         for (space, key, value) in rows {
             if space == META && key == META_KEY {
                 // Kept until everything else is durable: it says that the state is complete.
+                if planted!(bugs, HalfInstallIsServed) {
+                    batch.put(space, own(key), own(value.clone()));
+                }
                 meta = Some(value);
             } else {
                 batch.put(space, own(key), own(value));

@@ -5,8 +5,9 @@ use storage::{EngineError, Space, View};
 use types::{Epoch, Slot, Wire};
 
 use super::{FORMAT, MAGIC, Row, Tally, rows_after};
-use crate::layout::{MEMBERSHIP_KEY, META};
+use crate::layout::{LEASES, MEMBERSHIP_KEY, META, SESSIONS};
 use crate::meta::Meta;
+use crate::planted::Bugs;
 
 /// A chunk ends with the record that reaches this many bytes; one longer record makes it longer.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -18,6 +19,7 @@ pub struct CheckpointWriter<V: View> {
     at: (Slot, Epoch),
     /// Where each chunk starts, as far as that is known: any of these can be made.
     starts: Vec<Position>,
+    bugs: Bugs,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -27,14 +29,15 @@ struct Position {
 }
 
 impl<V: View> CheckpointWriter<V> {
-    pub(crate) fn new(view: V) -> Result<CheckpointWriter<V>, EngineError> {
+    pub(crate) fn new(view: V, bugs: Bugs) -> Result<CheckpointWriter<V>, EngineError> {
         let refusal =
             |reason: &str| EngineError { operation: "make a checkpoint", reason: reason.to_owned() };
         let meta = Meta::load(&view)?.ok_or_else(|| refusal("nothing was ever applied"))?;
         if !meta.complete {
             return Err(refusal("the state is incomplete"));
         }
-        Ok(CheckpointWriter { view, at: (meta.applied, meta.epoch), starts: vec![Position::default()] })
+        let at = (meta.applied, meta.epoch);
+        Ok(CheckpointWriter { view, at, starts: vec![Position::default()], bugs })
     }
 
     /// The last slot whose effect the checkpoint holds, and the epoch of that slot's entry.
@@ -72,7 +75,7 @@ impl<V: View> CheckpointWriter<V> {
     /// Makes the chunk that begins at a position, and finds where the next one begins unless it is the last.
     fn cut(&self, index: u64, from: Position) -> Result<(Bytes, Option<Position>), EngineError> {
         let Position { after, mut tally } = from;
-        let mut rows = rows_after(&self.view, after.clone());
+        let mut rows = rows_after(&self.view, after.clone()).filter(|row| !self.is_left_out(row));
         let (mut records, mut count, mut end) = (Vec::with_capacity(CHUNK_BYTES), 0u32, after);
         let last = loop {
             if records.len() >= CHUNK_BYTES {
@@ -96,6 +99,16 @@ impl<V: View> CheckpointWriter<V> {
         }
         crc32c::crc32c(&out).encode(&mut out);
         Ok((Bytes::from(out), (!last).then_some(Position { after: end, tally })))
+    }
+
+    /// Nothing is left out, but for a bug.
+    fn is_left_out(&self, row: &Result<Row, EngineError>) -> bool {
+        let is_of = |left_out: Space| row.as_ref().is_ok_and(|(space, ..)| *space == left_out);
+        if planted!(self.bugs, CheckpointLosesSessions) {
+            is_of(SESSIONS)
+        } else {
+            planted!(self.bugs, CheckpointLosesLeases) && is_of(LEASES)
+        }
     }
 }
 

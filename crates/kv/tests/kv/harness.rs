@@ -31,7 +31,19 @@ pub fn open(engine: &MemEngine) -> Kv<MemEngine> {
 impl Harness {
     pub fn new() -> Harness {
         let engine = MemEngine::default();
-        let mut kv = open(&engine);
+        let kv = open(&engine);
+        Harness::on(engine, kv)
+    }
+
+    /// A store with a bug, or without.
+    #[cfg(feature = "planted")]
+    pub fn with(planted: Option<Planted>) -> Harness {
+        let engine = MemEngine::default();
+        let kv = Kv::open_planted(engine.clone(), planted).unwrap();
+        Harness::on(engine, kv)
+    }
+
+    fn on(engine: MemEngine, mut kv: Kv<MemEngine>) -> Harness {
         kv.apply(Slot(1), &[entry(SESSION, 0, 0, Bytes::new())]).unwrap();
         let reader = kv.reader();
         Harness { kv, engine, reader, events: Vec::new(), leases: Vec::new(), number: 1 }

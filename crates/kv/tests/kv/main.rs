@@ -13,6 +13,8 @@ mod harness;
 mod lease;
 mod model;
 mod model_test;
+#[cfg(feature = "planted")]
+mod planted;
 mod put;
 mod range;
 mod reader;

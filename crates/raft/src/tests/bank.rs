@@ -68,17 +68,24 @@ story! {
 
 story! {
     /// The same, and the voter crashes before its first vote is on disk: then nobody may have seen it.
-    a_vote_waits_for_the_disk, AnswersBeforeMeta, |plant| {
-        let mut world = World::with(3, plant);
-        world.machine(2).disk_is_fast = false;
-        let from_third = two_candidates(&mut world);
-        world.crash(2);
-        world.restart(2);
-        world.machine(2).disk_is_fast = true;
-        from_third.into_iter().for_each(|it| world.deliver(it));
-        world.deliver_all();
-        world
-    }
+    a_vote_waits_for_the_disk, AnswersBeforeMeta, |plant| voter_dies_before_its_disk_is_done(plant)
+}
+
+story! {
+    /// The same, where only votes are careless.
+    only_a_vote_waits_for_the_disk, VotesEarly, |plant| voter_dies_before_its_disk_is_done(plant)
+}
+
+fn voter_dies_before_its_disk_is_done(plant: &dyn Fn(&mut Config)) -> World {
+    let mut world = World::with(3, plant);
+    world.machine(2).disk_is_fast = false;
+    let from_third = two_candidates(&mut world);
+    world.crash(2);
+    world.restart(2);
+    world.machine(2).disk_is_fast = true;
+    from_third.into_iter().for_each(|it| world.deliver(it));
+    world.deliver_all();
+    world
 }
 
 /// Nodes 1 and 3 stand in term 1, node 2 has answered node 1. Returns what node 3 asks node 2.
@@ -252,20 +259,22 @@ story! {
 
 story! {
     /// What is damaged may have been acknowledged: its owner must not vote as if it had never been there.
-    a_damaged_replica_does_not_vote, DamageIsTruncation, |plant| {
-        let mut world = World::with(3, plant);
-        world.elect(1);
-        world.isolate(3);
-        world.propose(1, "a");
-        world.deliver_all();
-        world.crash(2);
-        world.machine(2).disk.damage(2);
-        world.crash(1);
-        world.restart(2);
-        world.heal();
-        world.run_for(Duration::from_secs(10));
-        world
-    }
+    a_damaged_replica_does_not_vote, DamageIsTruncation, |plant| damaged_voter(plant)
+}
+
+fn damaged_voter(plant: &dyn Fn(&mut Config)) -> World {
+    let mut world = World::with(3, plant);
+    world.elect(1);
+    world.isolate(3);
+    world.propose(1, "a");
+    world.deliver_all();
+    world.crash(2);
+    world.machine(2).disk.damage(2);
+    world.crash(1);
+    world.restart(2);
+    world.heal();
+    world.run_for(Duration::from_secs(10));
+    world
 }
 
 /// A led group of 1, 2 and 3 that is about to be replaced by `voters`: the joint configuration is in the leader's log.
@@ -349,6 +358,118 @@ story! {
         world.elect(1);
         world.propose(1, "by the others");
         world.deliver_all();
+        world
+    }
+}
+
+story! {
+    /// A candidate that dies may stand in the same term again, and vote for somebody else in it.
+    a_candidate_waits_for_its_disk, StandsEarly, |plant| {
+        let mut world = World::with(3, plant);
+        world.machine(1).disk_is_fast = false;
+        world.time_out(1);
+        world.deliver_all();
+        world
+    }
+}
+
+story! {
+    /// Nobody else has to be asked, and its own vote must last all the same.
+    a_lone_candidate_waits_for_its_disk, CountsOwnVoteEarly, |plant| {
+        let mut world = World::with(1, plant);
+        world.machine(1).disk_is_fast = false;
+        world.time_out(1);
+        world.sync(1);
+        world
+    }
+}
+
+story! {
+    /// Whoever answers in a term stays in it.
+    an_answer_to_a_heartbeat_waits_for_the_disk, AnswersHeartbeatsEarly, |plant| {
+        let mut world = follower_with_a_slow_disk(plant);
+        world.take(|it| !matches!(it.message, Message::Heartbeat { .. }));
+        world.deliver_all();
+        world
+    }
+}
+
+story! {
+    /// So does whoever refuses in it.
+    a_rejection_waits_for_the_disk, RejectsEarly, |plant| {
+        let mut world = follower_with_a_slow_disk(plant);
+        world.take(|it| !matches!(it.message, Message::Append { .. }));
+        world.deliver_all();
+        world
+    }
+}
+
+/// Node 2 lacks an entry, has not heard of the new term of node 1, and its disk is slow.
+fn follower_with_a_slow_disk(plant: &dyn Fn(&mut Config)) -> World {
+    let mut world = World::with(3, plant);
+    world.give_logs(&[&[1, 1], &[1], &[1, 1]], 1);
+    world.isolate(2);
+    world.elect_silently(1);
+    world.heal();
+    world.machine(2).disk_is_fast = false;
+    world.time_out(1);
+    world
+}
+
+story! {
+    /// Node 3 hears nobody, and is heard. It must not depose a leader that the others hear.
+    whoever_hears_nobody_deposes_nobody, FollowsWhoeverStands, |plant| {
+        let mut world = World::with(3, plant);
+        world.elect(1);
+        world.cut_one_way(1, 3);
+        world.cut_one_way(2, 3);
+        let before = world.raft(1).term;
+        world.run_for(Duration::from_secs(30));
+        if world.raft(1).term != before {
+            world.violation.get_or_insert("a leader that was heard is deposed".into());
+        }
+        world
+    }
+}
+
+story! {
+    /// Node 1 is heard, and hears nobody. It must make room for somebody who does.
+    a_leader_that_hears_nobody_makes_room, LeadsUnheard, |plant| {
+        let mut world = World::with(3, plant);
+        world.elect(1);
+        world.cut_one_way(2, 1);
+        world.cut_one_way(3, 1);
+        world.run_for(Duration::from_secs(30));
+        if world.leader() == Some(1) {
+            world.violation.get_or_insert("nothing can be committed any more".into());
+        }
+        world
+    }
+}
+
+story! {
+    /// What is left below the damage is no shorter log, and neither is the state without it.
+    damage_is_no_reason_to_fall_back, DamageFallsBack, |plant| damaged_voter(plant)
+}
+
+story! {
+    /// Two of five vote for node 1, itself included, and one of them says so twice.
+    a_vote_counts_once, CountsVotesTwice, |plant| {
+        let mut world = World::with(5, plant);
+        world.time_out(1);
+        let asks = |it: &super::world::Envelope| matches!(it.message, Message::RequestVote { pre: false, .. });
+        while let Some(next) = world.take_first(|it| !asks(it)) {
+            world.deliver(next);
+        }
+        world.take(|it| it.to != n(2));
+        world.deliver_until(|it| matches!(it.message, Message::Vote { pre: false, .. }));
+        let vote = world.bag.pop_front().expect("a vote");
+        world.deliver(vote.clone());
+        world.deliver(vote);
+        world.bag.clear();
+        world.isolate(1);
+        world.isolate(2);
+        world.elect(3); // in the same term
         world
     }
 }

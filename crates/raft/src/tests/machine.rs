@@ -74,6 +74,20 @@ impl Disk {
         self.log.insert(slot, SlotState::Ok(record));
     }
 
+    /// The term and vote that a crash cannot take back; `None` if they are unreadable.
+    pub fn promised(&self) -> Option<Meta> {
+        match &self.meta {
+            SlotState::Ok(meta) => Some(meta.clone()),
+            SlotState::Missing => Some(Meta::default()),
+            SlotState::Damaged => None,
+        }
+    }
+
+    /// The last durable slot.
+    pub fn last(&self) -> Slot {
+        self.log.keys().last().copied().unwrap_or(self.first.prev())
+    }
+
     /// Turns a durable record into an unreadable one.
     pub fn damage(&mut self, slot: u64) {
         assert!(self.log.insert(Slot(slot), SlotState::Damaged).is_some(), "slot {slot} was never written");
@@ -248,8 +262,7 @@ fn decode(chunk: &Bytes) -> Option<Vec<CommittedEntry>> {
 
 /// What a restart finds.
 fn found(disk: &Disk, state: &[CommittedEntry]) -> Recovered<Raft> {
-    let last = disk.log.keys().last().copied().unwrap_or(disk.first.prev());
-    let slots = (disk.first.0..=last.0).map(Slot);
+    let slots = (disk.first.0..=disk.last().0).map(Slot);
     Recovered {
         meta: disk.meta.clone(),
         first: disk.first,

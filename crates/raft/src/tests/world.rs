@@ -316,6 +316,10 @@ impl World {
         self.cut.extend([(n(a), n(b)), (n(b), n(a))]);
     }
 
+    pub fn cut_one_way(&mut self, from: u64, to: u64) {
+        self.cut.insert((n(from), n(to)));
+    }
+
     pub fn heal(&mut self) {
         self.cut.clear();
     }
@@ -372,6 +376,10 @@ impl World {
             if first != id {
                 self.violation.get_or_insert(format!("{first:?} and {id:?} lead {:?}", status.epoch));
             }
+            let term = status.epoch.number;
+            if self.machines[&id].disk.promised().is_some_and(|it| it.term < term) {
+                self.violation.get_or_insert(format!("{id:?} leads term {term} before it is durable"));
+            }
         }
         if self.machines[&id].disk_is_fast {
             self.sync(id.0);
@@ -402,6 +410,7 @@ impl World {
     fn release(&mut self, id: NodeId, held: Held) {
         match held {
             Held::Send(to, message) => {
+                to.nodes().iter().for_each(|to| self.judge_send(id, *to, &message));
                 let envelope = |to: &NodeId| Envelope { from: id, to: *to, message: message.clone() };
                 self.bag.extend(to.nodes().iter().map(envelope));
             }
@@ -414,6 +423,28 @@ impl World {
                 let answers = machine.obey(event);
                 self.inputs.extend(answers.into_iter().map(|input| (id, input)));
             }
+        }
+    }
+
+    /// Nothing that leaves rests on what a crash could still take back (R3).
+    fn judge_send(&mut self, id: NodeId, to: NodeId, message: &Message) {
+        let disk = &self.machines[&id].disk;
+        let Some(promised) = disk.promised() else { return };
+        let is_only_proposed = matches!(
+            message,
+            Message::RequestVote { pre: true, .. } | Message::Vote { pre: true, granted: true, .. }
+        );
+        let is_kept = match message {
+            _ if is_only_proposed => true,
+            _ if message.term().is_some_and(|term| term > promised.term) => false,
+            Message::Vote { term, pre: false, granted: true, .. } if *term == promised.term => {
+                promised.vote == Some(to)
+            }
+            Message::Appended { matched, .. } => *matched <= disk.last(),
+            _ => true,
+        };
+        if !is_kept {
+            self.violation.get_or_insert(format!("{id:?} says {message:?} before it is durable"));
         }
     }
 

@@ -8,7 +8,7 @@ use consensus::{CheckpointMeta, CommittedEntry, EntryKind, Event, Request, Trans
 use kv::{Content, Executed, InstallError};
 use storage::Engine;
 use trace::Details;
-use types::{Epoch, Slot};
+use types::{Batch, Epoch, Slot, WallTime, Wire};
 
 use super::{APPLY, Life};
 use crate::convert;
@@ -41,6 +41,9 @@ impl<P: Subject> Life<P> {
             }
             Event::InstallCheckpoint { transfer, meta } => {
                 self.committed = self.committed.max(meta.at);
+                if !self.mutation.waits_for_installs() {
+                    self.request(Request::CheckpointInstalled { transfer, installed: true }, shared);
+                }
                 self.jobs.push_back(Job::Install { transfer, meta });
                 self.start_apply(shared);
                 Ok(())
@@ -113,7 +116,9 @@ impl<P: Subject> Life<P> {
         self.crash_point(CrashPoint::Apply)?;
         let to_compare = COMPARE_EVERY - first.prev().0 % COMPARE_EVERY;
         let count = shared.setup.tuning.apply_entries.min(to_compare).min(entries.len() as u64);
-        let group: Vec<(Epoch, Content)> = entries.drain(..count as usize).map(content).collect();
+        let stamp = (!self.mutation.keeps_time()).then(|| self.now(shared).wall);
+        let group = entries.drain(..count as usize).map(|entry| content(entry, stamp));
+        let group: Vec<(Epoch, Content)> = group.collect();
         if !entries.is_empty() {
             self.jobs.push_front(Job::Entries { first: first.plus(count), entries });
         }
@@ -279,10 +284,15 @@ impl<P: Subject> Life<P> {
     }
 }
 
-fn content(committed: CommittedEntry) -> (Epoch, Content) {
+/// An entry as the state machine takes it. `stamp` replaces its time, which no correct driver ever does.
+fn content(committed: CommittedEntry, stamp: Option<WallTime>) -> (Epoch, Content) {
     let payload = committed.entry.payload;
     let content = match committed.entry.kind {
         EntryKind::Noop => Content::Nothing,
+        EntryKind::Commands if stamp.is_some() => {
+            let batch = Batch::from_bytes(payload).unwrap_or_default();
+            Content::Commands(Batch { wall: stamp.unwrap_or(batch.wall), ..batch }.to_bytes())
+        }
         EntryKind::Commands => Content::Commands(payload),
         EntryKind::Membership => Content::Membership(payload),
     };

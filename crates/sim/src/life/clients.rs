@@ -58,7 +58,7 @@ impl<P: Subject> Life<P> {
             match outcome {
                 Attempt::ReadAt { ticket, at } => {
                     let Some(op) = self.tickets.remove(&ticket) else { continue };
-                    self.reads.push((at, op));
+                    self.reads.push((if self.mutation.waits_for_apply() { at } else { Slot::ZERO }, op));
                 }
                 Attempt::Done { .. } => {}
                 Attempt::Refused { ticket, .. } => self.end(ticket, Outcome::Refused, shared),

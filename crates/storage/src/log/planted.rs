@@ -61,24 +61,24 @@ bank! {
     /// "fsyncgate" of 2018).
     "A1" CacheIsTrusted,
     /// The directory is not synced after a segment was created (ALICE, OSDI'14: LevelDB, Git, Mercurial and others).
-    "A3" NameIsNotSynced,
+    "A4" NameIsNotSynced,
     /// A segment's header is not synced before the first batch is written (ZOOKEEPER-1621: a log file without its
     /// header, and a server that does not start).
-    "A3" HeaderIsNotSynced,
+    "A4" HeaderIsNotSynced,
     /// What a crash tore stays where it is, and is later taken for damage (etcd's log, before it zeroed the rest of a
     /// segment on opening it).
-    "A3" TornIsNotErased,
+    "A4" TornIsNotErased,
     /// Segments are removed newest first, so that a crash leaves a gap (ALICE: directory operations out of order).
-    "A3" RemovalLeavesGap,
+    "A4" RemovalLeavesGap,
     /// Segments are removed before the batch that compacts them is durable (ALICE: removal of the old before the new
     /// is safe).
-    "A3" RemovalBeforeSync,
+    "A4" RemovalBeforeSync,
     /// What recovery found in the cache of a killed process is not synced, and is gone after the next power cut (ALICE:
     /// recovery that is not crash-safe itself).
-    "A3" RecoveryIsNotSynced,
+    "A4" RecoveryIsNotSynced,
     /// The meta record stands only in the batch that set it, and goes with its segment (the reason why etcd's log
     /// writes the hard state at the head of every segment).
-    "A3" MetaIsNotRepeated,
+    "A4" MetaIsNotRepeated,
     /// Nothing is compared with the stamp of the batch before, so a stale batch counts ("Redundancy Does Not Imply Fault
     /// Tolerance", FAST'17: most of eight systems have no defence against lost writes).
     "A2" ChainIsNotChecked,

@@ -1,0 +1,53 @@
+//! Known historical bugs of a [`Submitter`](crate::Submitter) that a test can plant, to prove that its checker notices
+//! them.
+
+/// Whether this submitter suffers from a bug: the constant `false` unless the feature is on.
+macro_rules! planted {
+    ($submitter:expr, $bug:ident) => {{
+        #[cfg(feature = "planted")]
+        let planted = $submitter.config.planted == Some(crate::Planted::$bug);
+        #[cfg(not(feature = "planted"))]
+        let planted = false;
+        planted
+    }};
+}
+
+#[cfg(feature = "planted")]
+macro_rules! bank {
+    ($($(#[doc = $source:literal])+ $row:literal $bug:ident,)*) => {
+        /// A bug of the bank in `docs/simulation.md`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Planted {
+            $($(#[doc = $source])+ $bug,)*
+        }
+
+        impl Planted {
+            /// All of them.
+            pub const ALL: &[Planted] = &[$(Planted::$bug,)*];
+
+            /// The row of the bank that it belongs to.
+            pub fn row(self) -> &'static str {
+                match self {
+                    $(Planted::$bug => $row,)*
+                }
+            }
+
+            /// What it does, and who suffered from it.
+            pub fn source(self) -> &'static str {
+                match self {
+                    $(Planted::$bug => concat!($($source),+).trim_ascii(),)*
+                }
+            }
+        }
+    };
+}
+
+#[cfg(feature = "planted")]
+bank! {
+    /// A command that is sent again is another command (Jepsen on Redis-Raft: retries applied again).
+    "R22" RetriesAreNew,
+    /// A command is called refused although an earlier attempt is on its way (Jepsen on Redis-Raft: aborted reads).
+    "R22" RefusesTooEarly,
+    /// Every question for a read point has the same number, so that a late answer serves a later read (etcd #20418).
+    "R14" ReusesReadTokens,
+}
