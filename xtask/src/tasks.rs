@@ -1,8 +1,10 @@
 //! The tasks that are one program with a build before it.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::command::{cargo, release_dir, run};
+use anyhow::Context;
+
+use crate::command::{cargo, release_dir, root, run};
 
 /// The suites of `e2e`, in the order in which `cargo xtask e2e` runs them.
 pub const E2E_SUITES: [&str; 5] = ["etcdctl", "clients", "bad-input", "members", "plug"];
@@ -73,15 +75,44 @@ pub fn bench_etcd(arguments: &[String]) -> anyhow::Result<()> {
     run(Command::new(release_dir().join("bench")).env("TMPDIR", data).args(arguments))
 }
 
-/// The bug bank. The bugs are compiled into this program only.
+/// The bug bank. The bugs are compiled into this program only. `update` before the other arguments writes the table into
+/// `docs/simulation.md`.
 ///
 /// # Errors
 /// A planted bug is not caught.
 pub fn bugbank(arguments: &[String]) -> anyhow::Result<()> {
     let mut words =
         vec!["run", "--release", "--package", "sim", "--features", "planted", "--example", "bugbank", "--"];
-    words.extend(arguments.iter().map(String::as_str));
-    cargo(&words)
+    if arguments.first().map(String::as_str) != Some("update") {
+        words.extend(arguments.iter().map(String::as_str));
+        return cargo(&words);
+    }
+    words.extend(arguments[1..].iter().map(String::as_str));
+    let output = Command::new("cargo").args(words).current_dir(root()).stderr(Stdio::inherit()).output()?;
+    let file = root().join("docs/simulation.md");
+    let page = std::fs::read_to_string(&file)?;
+    let is_whole = arguments.len() < 4;
+    std::fs::write(&file, with_table(&page, &String::from_utf8(output.stdout)?, is_whole)?)?;
+    anyhow::ensure!(output.status.success(), "not every bug was caught; see {}", file.display());
+    Ok(())
+}
+
+/// The page with the rows of `table` in the place of those of the same bugs, or of all if the table `is_whole`.
+fn with_table(page: &str, table: &str, is_whole: bool) -> anyhow::Result<String> {
+    let header = table.lines().next().context("the bug bank printed nothing")?;
+    let (before, rest) = page.split_once(header).context("the page has no table of bugs")?;
+    let (old, after) = rest.split_once("\n\n").context("the table of bugs does not end")?;
+    // The name is what stands before the first colon.
+    let name = |row: &str| row.split(':').next().map(str::to_owned);
+    let mut rows: Vec<String> = old.lines().skip(2).filter(|_| !is_whole).map(str::to_owned).collect();
+    for new in table.lines().skip(2) {
+        match rows.iter_mut().find(|row| name(row) == name(new)) {
+            Some(row) => *row = new.to_owned(),
+            None => rows.push(new.to_owned()),
+        }
+    }
+    let rule = table.lines().nth(1).context("the bug bank printed no rule")?;
+    Ok(format!("{before}{header}\n{rule}\n{}\n\n{after}", rows.join("\n")))
 }
 
 #[cfg(test)]
@@ -90,6 +121,19 @@ mod tests {
 
     fn arguments(line: &[&str]) -> String {
         replay_arguments(&line.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()).join(" ")
+    }
+
+    #[test]
+    fn rows_of_the_bug_bank_take_the_place_of_older_ones() {
+        let page = "text\n\n| row | bug |\n|---|---|\n| R1 | A: old | 1 |\n| R2 | B: old | 2 |\n\nmore\n";
+        let table = "| row | bug |\n|---|---|\n| R2 | B: new | 3 |\n| R3 | C: new | 4 |\n";
+        let part = with_table(page, table, false).expect("a page with a table");
+        assert!(
+            part.contains("| R1 | A: old | 1 |\n| R2 | B: new | 3 |\n| R3 | C: new | 4 |\n\nmore"),
+            "{part}"
+        );
+        let whole = with_table(page, table, true).expect("a page with a table");
+        assert!(whole.contains("|---|---|\n| R2 | B: new | 3 |\n| R3 | C: new | 4 |\n\nmore"), "{whole}");
     }
 
     #[test]

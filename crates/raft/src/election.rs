@@ -265,15 +265,10 @@ impl Raft {
     /// Whether a log that ends like this lacks nothing that may be committed (Raft §5.4.1).
     fn is_up_to_date(&self, last: (u64, Slot)) -> bool {
         let own = (self.log.last_term(), self.log.last());
-        if planted!(self, ElectsAnybody) {
-            true
-        } else if planted!(self, ComparesLength) {
-            last.1 >= own.1
-        } else if planted!(self, ComparesTerm) {
-            last.0 >= own.0
-        } else {
-            last >= own
-        }
+        let is_anybody = planted!(self, ElectsAnybody);
+        let is_as_long = planted!(self, ComparesLength) && last.1 >= own.1;
+        let is_as_new = planted!(self, ComparesTerm) && last.0 >= own.0;
+        last >= own || is_anybody || is_as_long || is_as_new
     }
 
     fn cast_vote(&mut self, now: Now, candidate: NodeId) {

@@ -1,6 +1,6 @@
 //! Plants every bug of the bank and counts the seeds that it takes to catch it, in STARTS searches of up to SEEDS_MAX
-//! seeds each; exits with 1 if one of them catches nothing: `bugbank [SEEDS_MAX] [STARTS] [NAME] [--ledger FILE]`. Bugs whose story a test
-//! tells are searched for only by NAME.
+//! seeds each; exits with 1 if one of them catches nothing: `bugbank [SEEDS_MAX] [STARTS] [PART] [--ledger FILE]`. Only
+//! bugs whose name has PART in it; one whose story a test tells is searched for only if PART is its name.
 
 #[cfg(not(feature = "planted"))]
 fn main() {
@@ -17,9 +17,10 @@ fn main() {
     let ledger = campaign::taken_from(&mut words);
     let number =
         |index: usize, default| words.get(index).and_then(|word| word.parse().ok()).unwrap_or(default);
-    let (seeds_max, starts) = (number(0, 3_000), number(1, 5));
-    let name = words.get(2).map(String::as_str);
-    let wanted = |bug: &sim::bugbank::Bug| name.is_none_or(|name| bug.name().contains(name));
+    let (seeds_max, starts) = (number(0, 3_000), number(1, 20));
+    let part = words.get(2).map(String::as_str);
+    let wanted = |bug: &sim::bugbank::Bug| part.is_none_or(|part| bug.name().contains(part));
+    let named = |bug: &sim::bugbank::Bug| part.is_some_and(|part| bug.name().ends_with(&format!("({part})")));
     let bugs: Vec<_> = sim::bugbank::all().into_iter().filter(wanted).collect();
     // A core that asserts is a catch like any other, and needs no backtrace.
     std::panic::set_hook(Box::new(|_| {}));
@@ -27,6 +28,7 @@ fn main() {
         "| row | bug | caught by | caught | seeds (median) | seeds (worst) |\n|---|---|---|---|---|---|"
     );
     // Searches go on side by side, and are told in the order of the bank.
+    let named = &named;
     let next = Mutex::new(bugs.iter().enumerate());
     let (sender, found) = std::sync::mpsc::channel();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -38,7 +40,7 @@ fn main() {
                 loop {
                     let taken = next.lock().ok().and_then(|mut next| next.next());
                     let Some((at, bug)) = taken else { return };
-                    let row = match bug.story().filter(|_| name.is_none()) {
+                    let row = match bug.story().filter(|_| !named(bug)) {
                         Some(story) => (told(*bug, story), true),
                         None => searched(*bug, seeds_max, starts),
                     };
@@ -52,8 +54,7 @@ fn main() {
         print_in_order(found)
     });
     if let Some(path) = ledger {
-        let searches =
-            bugs.iter().filter(|bug| name.is_some() || bug.story().is_none()).count() as u64 * starts;
+        let searches = bugs.iter().filter(|bug| named(bug) || bug.story().is_none()).count() as u64 * starts;
         let line = ledger_line(&begun, searches, &missed, threads);
         line.append(&path).expect("the ledger can be written");
     }
