@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use consensus::{Membership, Recovered, Submitter, SubmitterConfig};
 use kv::{Kv, OpenKvError};
-use storage::{DiskFault, Identity, Log, LogOptions, MemEngine, OpenLogError, Recovery, SimDisk};
+use storage::{Identity, Log, LogOptions, MemEngine, OpenLogError, Plan, Recovery, SimDisk};
 use trace::{Details, Kind, Stamp};
 use types::{NodeId, Rng, SessionId, Slot, SlotState, Time, Wire};
 
@@ -35,6 +35,8 @@ pub(crate) struct Node<P: Subject> {
     pub(crate) disk_is_lost: bool,
     /// Bits have flipped at some time, so recovery may find damage; or the disk is another than it was.
     rotten: bool,
+    /// Its disk may have done harm that nobody has met yet.
+    pub(crate) at_risk: bool,
     /// It cannot start any more, and a person would have to replace it.
     pub(crate) lost: bool,
     /// Its next crash takes the system's memory with it, not only the process.
@@ -55,6 +57,9 @@ pub(crate) struct Node<P: Subject> {
 
 /// The id of every simulated cluster.
 const CLUSTER: u64 = 0xa17;
+/// Whether a disk may confirm its very last write before a power cut, and forget it without a trace. No protocol survives
+/// that in every case: what is forgotten may be the vote, or the copy, that a majority rested on. The sweep does it (`forgot`).
+const LAST_WRITES_MAY_VANISH: bool = false;
 /// An armed crash that finds no occasion happens anyway after this long.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// A supervisor starts a process again after this long if it ended because its disk failed.
@@ -68,7 +73,7 @@ impl<P: Subject> Node<P> {
         Node {
             id,
             life: None,
-            disk: SimDisk::default(),
+            disk: disk_of(id, shared.seed),
             engine: MemEngine::default(),
             lives: 0,
             restart: 0,
@@ -77,6 +82,7 @@ impl<P: Subject> Node<P> {
             rot: 0,
             disk_is_lost: false,
             rotten: false,
+            at_risk: false,
             lost: false,
             power_fails: false,
             machine_survives: false,
@@ -132,7 +138,7 @@ impl<P: Subject> Node<P> {
                 self.plan_start(RETRY, shared);
                 return Ok(());
             }
-            Err(error) if self.was_rotten() => {
+            Err(error) if self.is_harmed() => {
                 shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named(error.to_string()));
                 self.lost = true;
                 return Ok(());
@@ -244,15 +250,19 @@ impl<P: Subject> Node<P> {
     /// Whether bits of its disk have ever flipped. Damage may lie there unseen for a long time, so such a node
     /// is never counted on again.
     pub(crate) fn was_rotten(&self) -> bool {
-        self.rotten || self.rot > 0 || self.disk_is_lost || self.disk.is_damaged()
+        self.at_risk || self.rot > 0 || self.disk_is_lost || self.is_harmed()
+    }
+
+    /// Whether its disk has done harm to what was durable.
+    fn is_harmed(&self) -> bool {
+        self.rotten || self.disk.is_damaged()
     }
 
     /// What the disk has done to what was durable.
     fn harm(&self) -> Harm {
-        let lies = [DiskFault::Lost, DiskFault::Stale, DiskFault::Misdirected];
-        match self.disk.faults().keys().any(|fault| lies.contains(fault)) {
+        match self.disk.may_forget() {
             true => Harm::LostWrite,
-            false if self.was_rotten() => Harm::Rot,
+            false if self.is_harmed() => Harm::Rot,
             false => Harm::None,
         }
     }
@@ -262,7 +272,7 @@ impl<P: Subject> Node<P> {
             return;
         }
         self.rotten = true;
-        self.disk = SimDisk::default();
+        self.disk = disk_of(self.id, shared.seed ^ self.lives);
         self.engine = MemEngine::default();
         shared.oracle.lost_disk(self.id);
         shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named("lost"));
@@ -292,6 +302,14 @@ fn open_state(engine: MemEngine, options: &Options) -> Result<Kv<MemEngine>, Ope
         let _ = options;
         Kv::open(engine)
     }
+}
+
+/// A disk whose particulars are its own.
+fn disk_of(id: NodeId, seed: u64) -> SimDisk {
+    let disk = SimDisk::default();
+    disk.set_plan(Plan::random(keys::rng(seed, Purpose::Disk, [id.0, 0, 2]).next_u64(), []));
+    disk.keep_last_write(!LAST_WRITES_MAY_VANISH);
+    disk
 }
 
 fn flip_bit(disk: &SimDisk, rng: &mut Rng) {

@@ -170,6 +170,7 @@ pub(crate) fn make_well<P: Subject>(world: &mut World<P>, id: NodeId) {
     let shared = &mut world.shared;
     let Some(node) = world.nodes.get_mut(&id) else { return };
     node.paused_until = None;
+    node.disk.disarm_all();
     node.dies_in_recovery = false;
     (node.extra_sync, node.extra_apply, node.extra_step) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     match &mut node.life {

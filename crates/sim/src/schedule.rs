@@ -20,6 +20,7 @@ mod text;
 
 use std::time::Duration;
 
+use storage::Armed;
 use types::{NodeId, Time};
 
 pub(crate) use generate::generate;
@@ -79,6 +80,15 @@ pub enum Fault {
     Wipe {
         /// Who loses its disk.
         who: Target,
+    },
+    /// `disk WHO fault=FAULT act=ACT [skip=COUNT] [times=COUNT]`: what the process asks of its disk goes wrong, by the
+    /// words of the sweep. The next effects of that kind are meant, after some that go well; what has not happened when
+    /// the fault ends does not happen. The world refuses what a correct cluster could not survive.
+    Disk {
+        /// Whose disk.
+        who: Target,
+        /// What goes wrong with what.
+        armed: Armed,
     },
     /// `pause WHO`: the process stands still, its clocks go on.
     Pause {
@@ -236,6 +246,7 @@ impl Fault {
             Fault::Crash { rot: 0, .. } => "crash",
             Fault::Crash { .. } => "rot",
             Fault::Wipe { .. } => "wipe",
+            Fault::Disk { armed, .. } => armed.fault.name(),
             Fault::Pause { .. } => "pause",
             Fault::Cut { .. } => "cut",
             Fault::Clog { .. } => "clog",

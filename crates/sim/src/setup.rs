@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use storage::{Act, DiskFault};
 use types::{NodeId, Rng};
 
 use crate::keys::{self, Purpose};
@@ -133,6 +134,12 @@ pub struct Climate {
     pub rot: u32,
     /// A node loses its disk.
     pub wipe: u32,
+    /// Disks refuse, lie and lose power at the effects that `disk_acts` and `disk_faults` leave.
+    pub disk: u32,
+    /// What goes wrong with disks in this world,
+    pub disk_faults: Vec<DiskFault>,
+    /// and with which of their effects.
+    pub disk_acts: Vec<Act>,
     /// A node stands still.
     pub pause: u32,
     /// Links are cut.
@@ -292,6 +299,7 @@ impl Climate {
         let reset = if links.below(2) == 0 { links.between(1, 5) as u32 } else { 0 };
         let mut clients = keys::rng(seed, Purpose::Client, [u64::MAX, 0, 0]);
         let poison = if clients.below(2) == 0 { clients.between(1, 4) as u32 } else { 0 };
+        let mut disks = keys::rng(seed, Purpose::Disk, [u64::MAX, 0, 0]);
         let mut switch = |most: u64| if rng.below(2) == 0 { 0 } else { rng.between(1, most) as u32 };
         let mut climate = Climate {
             net: Weather::FAIR,
@@ -301,6 +309,9 @@ impl Climate {
             blackout: switch(4),
             rot: switch(3),
             wipe,
+            disk: if disks.below(2) == 0 { 0 } else { disks.between(1, 10) as u32 },
+            disk_faults: some_of(&DiskFault::ALL, &mut disks),
+            disk_acts: some_of(&Act::ALL, &mut disks),
             pause: switch(5),
             cut: switch(10),
             clog: switch(5),
@@ -324,6 +335,11 @@ impl Climate {
         };
         climate
     }
+}
+
+/// Each with an even chance.
+fn some_of<T: Copy>(all: &[T], rng: &mut Rng) -> Vec<T> {
+    all.iter().copied().filter(|_| rng.below(2) == 0).collect()
 }
 
 fn ms(rng: &mut Rng, low: u64, high: u64) -> Duration {

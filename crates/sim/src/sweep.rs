@@ -120,6 +120,7 @@ fn run_case<P: Subject>(options: &Options, case: &Case) -> Result<Verdict, Box<F
     if let Some(node) = world.nodes.get_mut(&case.node) {
         // The machine goes on after an error, and with it what a failed sync left in its cache.
         node.machine_survives = true;
+        node.disk.keep_last_write(false);
         node.disk.set_plan(Plan::once(case.effect, case.effect, case.fault));
     }
     // A core asserts what only its own bug could break: that is a finding, not the end of the sweep.

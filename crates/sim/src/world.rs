@@ -297,9 +297,23 @@ impl<P: Subject> World<P> {
                         continue;
                     }
                     self.with_node(id, |node, _| {
-                        (node.down_for, node.disk_is_lost) = (lasts, node.life.is_some());
-                        if node.disk_is_lost { Err(Stop::Crash("lost disk")) } else { Ok(()) }
+                        if node.life.is_none() {
+                            return Ok(());
+                        }
+                        (node.down_for, node.disk_is_lost) = (lasts, true);
+                        Err(Stop::Crash("lost disk"))
                     })?;
+                }
+            }
+            Fault::Disk { who, armed } => {
+                for id in self.resolve(who) {
+                    let harms = armed.fault.is_damage(armed.act);
+                    if (!harms || self.may_rot(id))
+                        && let Some(node) = self.nodes.get_mut(&id)
+                    {
+                        node.at_risk |= harms;
+                        node.disk.arm(key, armed);
+                    }
                 }
             }
             Fault::Drift { who, ppm } => self.drift(who, Some(ppm)),
@@ -343,6 +357,7 @@ impl<P: Subject> World<P> {
                 self.slow(Target::All, Duration::ZERO, |node| &mut node.extra_apply)
             }
             Some(Fault::Drift { .. }) => self.drift(Target::All, None),
+            Some(Fault::Disk { .. }) => self.nodes.values().for_each(|node| node.disk.disarm(number as u64)),
             _ => {}
         }
     }

@@ -10,7 +10,7 @@ mod sim;
 
 use std::fmt;
 
-pub use sim::{Act, DiskFault, Effect, Plan, SimDisk, SimFile, UnknownFault};
+pub use sim::{Act, Armed, DiskFault, Effect, Plan, SimDisk, SimFile, UnknownFault};
 
 /// One directory of files with flat names.
 pub trait Disk: Send + 'static {

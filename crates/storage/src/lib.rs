@@ -14,7 +14,9 @@ mod disk;
 mod engine;
 mod log;
 
-pub use disk::{Act, Disk, DiskError, DiskFault, DiskFile, Effect, Plan, SimDisk, SimFile, UnknownFault};
+pub use disk::{
+    Act, Armed, Disk, DiskError, DiskFault, DiskFile, Effect, Plan, SimDisk, SimFile, UnknownFault,
+};
 pub use engine::{Engine, EngineError, KEY_LEN_MAX, MemEngine, MemView, Scan, Space, View, WriteBatch};
 #[cfg(feature = "planted")]
 pub use log::Planted;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use storage::Armed;
 use types::{NodeId, Rng, Time};
 
 use super::{CrashPoint, Fault, MemberChange, Schedule, Shape, Target, Timed, Weather};
@@ -42,10 +43,10 @@ impl Draw<'_> {
     fn next(&mut self) -> Vec<Timed> {
         let Climate { crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, .. } =
             self.setup.climate;
-        let Climate { split_vote, member, transfer, wipe, reset, poison, .. } = self.setup.climate;
+        let Climate { split_vote, member, transfer, wipe, reset, poison, disk, .. } = self.setup.climate;
         let weights = [
             crash, blackout, rot, pause, cut, clog, storm, slow, clock, churn, split_vote, member, transfer,
-            wipe, reset, poison,
+            wipe, reset, poison, disk,
         ];
         let fault = match self.weighted(&weights) {
             Some(0) => self.crash(),
@@ -64,6 +65,7 @@ impl Draw<'_> {
             Some(13) => Fault::Wipe { who: self.target() },
             Some(14) => Fault::Reset { shape: self.shape_or_all() },
             Some(15) => Fault::Poison { who: self.target() },
+            Some(16) => return self.disk(),
             _ => return Vec::new(),
         };
         let lasts = self.lasts();
@@ -99,6 +101,26 @@ impl Draw<'_> {
     fn rot(&mut self) -> Fault {
         let rot = self.rng.between(1, 3) as u32;
         Fault::Crash { who: self.target(), point: CrashPoint::Now, rot }
+    }
+
+    /// A disk that goes wrong, and where that takes a restart to be met, a crash.
+    fn disk(&mut self) -> Vec<Timed> {
+        let Climate { disk_faults, disk_acts, .. } = &self.setup.climate;
+        let pairs = disk_faults.iter().flat_map(|fault| disk_acts.iter().map(|act| (*fault, *act)));
+        let choices: Vec<_> = pairs.filter(|(fault, act)| fault.fits(*act)).collect();
+        let Some((fault, act)) = self.rng.pick(&choices).copied() else { return Vec::new() };
+        let skip = *self.rng.pick(&[0, 0, 1, 2, 5, 20]).unwrap_or(&0);
+        // One lie at a time: who is told the same wrong thing twice cannot know.
+        let times = if fault.is_damage(act) { 1 } else { *self.rng.pick(&[1, 1, 2, 5, 50]).unwrap_or(&1) };
+        let who = Target::Node(NodeId(self.rng.between(1, self.setup.nodes + self.setup.spares)));
+        let armed = Armed { act, fault, skip, times };
+        let lasts = self.lasts() * 4;
+        let mut row = vec![Timed { at: self.at, lasts, fault: Fault::Disk { who, armed } }];
+        if !act.is_change() {
+            let at = self.at + micros(&mut self.rng, Duration::ZERO, lasts / 2);
+            row.push(Timed { at, lasts: self.lasts(), fault: self.crash_of(who) });
+        }
+        row
     }
 
     fn slow(&mut self) -> Fault {

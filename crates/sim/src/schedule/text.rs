@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use storage::{Act, Armed, DiskFault};
 use types::{NodeId, Time};
 
 use super::{CrashPoint, Fault, MemberChange, Schedule, Shape, Target, Timed, Weather};
@@ -59,6 +60,13 @@ impl fmt::Display for Fault {
                 if *rot > 0 { write!(f, " rot={rot}") } else { Ok(()) }
             }
             Fault::Wipe { who } => write!(f, "wipe {who}"),
+            Fault::Disk { who, armed: Armed { act, fault, skip, times } } => {
+                write!(f, "disk {who} fault={fault} act={}", act.name())?;
+                if *skip > 0 {
+                    write!(f, " skip={skip}")?;
+                }
+                if *times == 1 { Ok(()) } else { write!(f, " times={times}") }
+            }
             Fault::Pause { who } => write!(f, "pause {who}"),
             Fault::Cut { shape } => write!(f, "cut {shape}"),
             Fault::Clog { shape } => write!(f, "clog {shape}"),
@@ -187,6 +195,7 @@ fn fault(kind: &str, who: &str, parameters: &[&str]) -> Result<Fault, String> {
             rot: given.remove("rot").map_or(Ok(0), number)?,
         },
         "wipe" => Fault::Wipe { who: target(who)? },
+        "disk" => Fault::Disk { who: target(who)?, armed: armed(&mut given)? },
         "pause" => Fault::Pause { who: target(who)? },
         "cut" => Fault::Cut { shape: shape(who)? },
         "clog" => Fault::Clog { shape: shape(who)? },
@@ -302,6 +311,19 @@ fn member_change(word: &str) -> Result<MemberChange, String> {
     change.ok_or_else(|| format!("no change of membership is called `{word}`"))
 }
 
+fn armed(given: &mut BTreeMap<&str, &str>) -> Result<Armed, String> {
+    let fault: DiskFault = needed(given, "fault")?.parse().map_err(|error| format!("{error}"))?;
+    let word = needed(given, "act")?;
+    let act = Act::ALL.into_iter().find(|act| act.name() == word);
+    let act = act.ok_or_else(|| format!("nothing that is asked of a disk is called `{word}`"))?;
+    if !fault.fits(act) {
+        return Err(format!("a `{word}` does not meet `{fault}`"));
+    }
+    let skip = given.remove("skip").map_or(Ok(0), number)?;
+    let times = given.remove("times").map_or(Ok(1), number)?;
+    Ok(Armed { act, fault, skip, times })
+}
+
 fn crash_point(word: &str) -> Result<CrashPoint, String> {
     let point = POINTS.iter().find(|(_, name)| *name == word).map(|(point, _)| *point);
     point.ok_or_else(|| format!("no crash point is called `{word}`"))
@@ -368,6 +390,7 @@ mod tests {
             ("at 1s for 1s crash x", "`x` is not a node such as n1, nor leader, follower or all"),
             ("at 1s for 1s crash n1 point=dawn", "no crash point is called `dawn`"),
             ("at 1s for 1s pause n1 rot=1", "`pause` has no parameter `rot`"),
+            ("at 1s for 1s disk n1 fault=torn act=read", "a `read` does not meet `torn`"),
             ("at 1s for 1s slowdisk n1", "`extra=` is missing"),
             ("at 1s for 1s member n4 do=marry", "no change of membership is called `marry`"),
             ("net loss=200%", "`200%` is not a share such as 400ppm or 0.04%"),

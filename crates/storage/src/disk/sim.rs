@@ -16,6 +16,7 @@
 //! - S4  Every choice comes from the caller's [`Rng`] or [`Plan`]: same calls, same bytes.
 //! - S5  Every request is one numbered [`Effect`], and every fault is counted by its kind.
 
+mod armed;
 mod fault;
 mod medium;
 #[cfg(test)]
@@ -28,6 +29,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use types::Rng;
 
 use super::{Disk, DiskError, DiskFile};
+pub use armed::Armed;
+use armed::{Arsenal, Untold};
 pub use fault::{Act, DiskFault, Effect, Plan, UnknownFault};
 use medium::{FileState, SECTOR, Way, flip, place};
 
@@ -63,6 +66,11 @@ struct State {
     /// What goes wrong before the next restart: at a number, or at the next of a kind.
     soon_at: BTreeMap<u64, DiskFault>,
     soon: BTreeMap<Act, DiskFault>,
+    /// What goes wrong at the next occasion, restarts or not.
+    arsenal: Arsenal,
+    /// Whether the last write before a power cut gets to the medium, even if the device had lost it.
+    keeps_last_write: bool,
+    untold: Option<Untold>,
     faults: BTreeMap<DiskFault, u64>,
     damaged: bool,
     off: bool,
@@ -83,6 +91,9 @@ impl SimDisk {
     /// is closed. The disk then works again, without the faults that were set; its plan stays.
     pub fn crash(&self, rng: &mut Rng) {
         let mut state = self.lock();
+        if let Some(untold) = state.untold.take().filter(|_| state.keeps_last_write) {
+            untold.do_it(&mut state.files);
+        }
         state.choose_names(rng);
         // Mostly a mixture, often all or nothing: each finds different mistakes.
         let drawn_ppm = *rng.pick(&[0, 250_000, 500_000, 750_000, 1_000_000]).unwrap_or(&0);
@@ -112,6 +123,34 @@ impl SimDisk {
     /// Makes the next effect of a kind go wrong, unless a restart comes before.
     pub fn fail_next(&self, act: Act, fault: DiskFault) {
         self.lock().soon.insert(act, fault);
+    }
+
+    /// Makes coming effects go wrong, before or after restarts; an earlier fault that waits for the same kind is void.
+    pub fn arm(&self, by: u64, armed: Armed) {
+        self.lock().arsenal.arm(by, armed);
+    }
+
+    /// Takes back what `by` has armed and nothing has met.
+    pub fn disarm(&self, by: u64) {
+        self.lock().arsenal.disarm(by);
+    }
+
+    /// Takes back all that is armed.
+    pub fn disarm_all(&self) {
+        self.lock().arsenal.clear();
+    }
+
+    /// Whether a write that the device has confirmed and lost gets to the medium after all when the power fails before
+    /// anything else is synced behind it. What is lost then leaves a hole that can be seen.
+    pub fn keep_last_write(&self, keeps: bool) {
+        self.lock().keeps_last_write = keeps;
+    }
+
+    /// Whether the last write before a power cut may vanish without a trace.
+    pub fn may_forget(&self) -> bool {
+        let state = self.lock();
+        let lies = [DiskFault::Lost, DiskFault::Stale, DiskFault::Misdirected];
+        !state.keeps_last_write && state.faults.keys().any(|fault| lies.contains(fault))
     }
 
     /// How many effects there were so far.
@@ -254,7 +293,8 @@ impl State {
 
     fn decide(&mut self, number: u64, act: Act) -> Option<DiskFault> {
         let soon = self.soon_at.remove(&number).or_else(|| self.soon.remove(&act));
-        let fault = soon.or_else(|| self.plan.decide(number, act))?;
+        let armed = soon.or_else(|| self.arsenal.decide(act));
+        let fault = armed.or_else(|| self.plan.decide(number, act))?;
         *self.faults.entry(fault).or_default() += 1;
         self.damaged |= fault.is_damage(act);
         self.read_only |= fault == DiskFault::ReadOnly;
@@ -327,6 +367,10 @@ impl State {
             _ => Way::Straight,
         };
         let written = &bytes[..usize::try_from(written).unwrap_or(0).min(bytes.len())];
+        match way {
+            Way::Lost | Way::Without(_) => self.untold = Some(Untold::new(id, offset, bytes)),
+            _ => self.untold.iter_mut().for_each(Untold::written),
+        }
         self.grow(id, offset + written.len() as u64)?.write(offset, written, way);
         hit.refusal().map_or(Ok(()), Err)
     }
@@ -490,6 +534,7 @@ impl DiskFile for SimFile {
                 }
                 None => {
                     file.sync();
+                    state.untold.take_if(Untold::synced);
                     Ok(())
                 }
             }

@@ -77,6 +77,34 @@ pub enum DiskFault {
 }
 
 impl Act {
+    /// All of them.
+    pub const ALL: [Act; 9] = [
+        Act::List,
+        Act::Open,
+        Act::Create,
+        Act::Remove,
+        Act::SyncDir,
+        Act::Read,
+        Act::Write,
+        Act::Allocate,
+        Act::Sync,
+    ];
+
+    /// Its name in schedules.
+    pub fn name(self) -> &'static str {
+        match self {
+            Act::List => "list",
+            Act::Open => "open",
+            Act::Create => "create",
+            Act::Remove => "remove",
+            Act::SyncDir => "syncdir",
+            Act::Read => "read",
+            Act::Write => "write",
+            Act::Allocate => "allocate",
+            Act::Sync => "sync",
+        }
+    }
+
     /// Whether it changes what is on the disk.
     pub fn is_change(self) -> bool {
         !matches!(self, Act::List | Act::Open | Act::Read)

@@ -167,6 +167,15 @@ impl FileState {
         }
     }
 
+    /// Bytes get to the medium without a sync.
+    pub fn put_down(&mut self, offset: u64, bytes: &[u8]) {
+        for (at, byte) in (offset..).zip(bytes) {
+            if let Some(old) = self.durable.get_mut(usize::try_from(at).unwrap_or(usize::MAX)) {
+                *old = *byte;
+            }
+        }
+    }
+
     /// The power fails.
     pub fn crash(&mut self, keep_ppm: u32, rng: &mut Rng) {
         let synced_len = self.durable.len() as u64;

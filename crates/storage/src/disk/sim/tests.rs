@@ -211,6 +211,42 @@ fn a_lost_write_is_seen_until_the_cache_is_gone() {
     assert_eq!(after_power_cut(&disk), [1, 1, 1, 1]);
 }
 
+/// Until more is synced behind it nothing could tell that it was lost; afterwards there is a hole.
+#[test]
+fn a_disk_that_keeps_its_last_write_loses_only_what_can_be_missed() {
+    let lose_one_and_sync = |more: u64| {
+        let disk = SimDisk::default();
+        disk.keep_last_write(true);
+        let mut file = synced_file(&disk, "a", &[1; 4 * SECTOR]);
+        disk.arm(7, Armed { act: Act::Write, fault: DiskFault::Lost, skip: 0, times: 1 });
+        for number in 0..=more {
+            file.write_at(number * SECTOR_LEN, &[2; SECTOR]).unwrap();
+            file.sync().unwrap();
+        }
+        after_power_cut(&disk)
+    };
+    assert_eq!(lose_one_and_sync(0), [2, 1, 1, 1]);
+    assert_eq!(lose_one_and_sync(2), [1, 2, 2, 1]);
+}
+
+#[test]
+fn an_armed_fault_waits_for_its_occasion_through_restarts() {
+    let disk = SimDisk::default();
+    let mut file = synced_file(&disk, "a", &[1; SECTOR]);
+    disk.arm(1, Armed { act: Act::Write, fault: DiskFault::Full, skip: 1, times: 2 });
+    file.write_at(0, b"x").unwrap();
+    disk.kill();
+    let mut file = disk.open("a").unwrap();
+    assert!(file.write_at(0, b"x").is_err() && file.write_at(0, b"x").is_err());
+    file.write_at(0, b"x").unwrap();
+    disk.arm(2, Armed { act: Act::Write, fault: DiskFault::Full, skip: 0, times: 1 });
+    disk.disarm(1);
+    assert!(file.write_at(0, b"x").is_err(), "somebody else's");
+    disk.arm(2, Armed { act: Act::Write, fault: DiskFault::Full, skip: 0, times: 1 });
+    disk.disarm(2);
+    file.write_at(0, b"x").unwrap();
+}
+
 #[test]
 fn a_stale_sector_is_one_that_a_write_left_out() {
     let (disk, mut file, _) = hit_write(DiskFault::Stale, &[2; 4 * SECTOR]);
