@@ -382,12 +382,19 @@ impl Sight {
             9 => Message::Commit { term, commit: self.slot(input) },
             10 => {
                 let (sent, incarnation, commit) = (Time(input.number()), disk(input), self.slot(input));
-                Message::Heartbeat { term, incarnation, commit, round: input.number(), sent }
+                Message::Heartbeat {
+                    term,
+                    incarnation,
+                    commit,
+                    round: input.number(),
+                    sent,
+                    rest: input.flag(),
+                }
             }
             11 => {
                 let (sent, clock) = (Time(input.number()), Time(input.number()));
                 let (by, round, verified) = (stamp(input), input.number(), self.slot(input));
-                Message::HeartbeatAck { term, by, round, verified, sent, clock }
+                Message::HeartbeatAck { term, by, round, verified, sent, clock, priority: input.number() }
             }
             12 => Message::Forward { commands: commands(input) },
             13 => Message::ReadAsk { ask: input.number() },

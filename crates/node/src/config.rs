@@ -27,6 +27,11 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// The least time without a leader before an election (etcd's `--election-timeout`).
     pub election_timeout: Duration,
+    /// A leader makes room for a member with a higher priority that could take over; whoever has 0 never leads.
+    pub leader_priority: u64,
+    /// A cluster that had nothing to do for this long sends no heartbeats until something happens; `None`: it goes on.
+    /// The same at every member.
+    pub quiesce_after: Option<Duration>,
     /// A checkpoint is due after this many applied log entries (etcd's `--snapshot-count`).
     pub checkpoint_entries: u64,
     /// Entries kept below a checkpoint for peers that are behind (etcd's `--snapshot-catchup-entries`).
@@ -230,6 +235,8 @@ impl Config {
             client_urls: Vec::new(),
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
+            leader_priority: 1,
+            quiesce_after: None,
             checkpoint_entries: 10_000,
             retained_entries: 5_000,
             log_segment_bytes: storage::LogOptions::default().segment_bytes,

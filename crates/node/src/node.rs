@@ -77,6 +77,8 @@ impl Node {
             }
             raft.heartbeat_interval = config.heartbeat_interval;
             raft.election_timeout = config.election_timeout;
+            raft.priority = config.leader_priority;
+            raft.quiesce_after = config.quiesce_after;
             raft.checkpoint_entries = config.checkpoint_entries;
             raft.retained_entries = config.retained_entries;
             consensus::Protocol::recover(raft, seed, disk, now, out)

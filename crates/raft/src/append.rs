@@ -151,16 +151,17 @@ impl Raft {
         now: Now,
         from: NodeId,
         commit: Slot,
-        (round, sent): (u64, Time),
+        (round, sent, rest): (u64, Time, bool),
         out: &mut Out<Raft>,
     ) {
         self.learn_commit(commit);
+        self.resting = rest && self.commit == commit && self.config.quiesce_after.is_some();
         self.promise_to(now, from);
         self.ask_for_repair(from, sent, out);
         if self.counts_in_quorums() {
             let verified = self.following.verified;
-            let (term, by, clock) = (self.term, self.stamp, now.mono);
-            let message = Message::HeartbeatAck { term, by, round, verified, sent, clock };
+            let (term, by, clock, priority) = (self.term, self.stamp, now.mono, self.config.priority);
+            let message = Message::HeartbeatAck { term, by, round, verified, sent, clock, priority };
             let after = gated!(self, AnswersHeartbeatsEarly, self.gate_meta());
             self.send_control(from, message, after, out);
         }

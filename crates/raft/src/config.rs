@@ -43,6 +43,10 @@ pub struct Config {
     /// Lease reads, and how far from true the rate of each replica's clock may be, in parts per million; `None` turns
     /// them off. The same at every replica: who does not keep promises must not be counted on.
     pub lease_drift_ppm: Option<u64>,
+    /// A group that had nothing to do for this long falls silent; `None` for never. The same at every replica.
+    pub quiesce_after: Option<Duration>,
+    /// A leader makes room for a voter with a higher priority that could take over; whoever has priority 0 never leads.
+    pub priority: u64,
     /// A learner lacks at most this many entries when it is made a voter.
     pub promotion_lag_max: u64,
     /// The bug that this replica suffers from.
@@ -75,6 +79,8 @@ impl Config {
             retained_bytes: 64 * MIB,
             chunks_inflight_max: 4,
             lease_drift_ppm: None,
+            quiesce_after: None,
+            priority: 1,
             promotion_lag_max: 1_000,
             #[cfg(feature = "planted")]
             planted: None,

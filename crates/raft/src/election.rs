@@ -44,15 +44,16 @@ pub(crate) struct Votes {
 }
 
 impl Raft {
-    /// Whether this replica may stand: it votes, as far as that is settled, and remembers everything that it promised
-    /// (R9).
+    /// Whether this replica may stand: it votes, as far as that is settled, remembers everything that it promised
+    /// (R9), and shall lead at all.
     pub(crate) fn may_campaign(&self) -> bool {
-        let is_itself = self.integrity == Integrity::Intact && !self.is_estranged();
-        self.configurations.may_matter(self.config.id) && is_itself
+        let is_able = self.config.priority > 0 && self.integrity == Integrity::Intact && !self.is_estranged();
+        self.configurations.may_matter(self.config.id) && is_able
     }
 
     pub(crate) fn on_timer(&mut self, now: Now, out: &mut Out<Raft>) {
         match self.state {
+            _ if self.resting => {}
             State::Leader(_) => self.on_leader_timer(now, out),
             _ if planted!(self, FollowsWhoeverStands) && now.mono >= self.election.deadline => {
                 self.stand(now, false, out);
@@ -109,8 +110,8 @@ impl Raft {
                 Message::Vote { term, pre: *pre, incarnation: by.incarnation, granted: false }
             }
             Message::Append { .. } | Message::Heartbeat { .. } | Message::Chunk { .. } => {
-                let (verified, sent, clock) = (self.commit, Time(0), Time(0));
-                Message::HeartbeatAck { term, by, round: 0, verified, sent, clock }
+                let (verified, sent, clock, priority) = (self.commit, Time(0), Time(0), self.config.priority);
+                Message::HeartbeatAck { term, by, round: 0, verified, sent, clock, priority }
             }
             _ => return,
         };
@@ -127,6 +128,7 @@ impl Raft {
         if self.leader.is_none() || !matches!(self.state, State::Follower) {
             self.follow(now, self.term, Some(from), out);
         }
+        self.resting = false;
         self.election.contact = Some(now.mono);
         self.election.deadline = now.mono + self.election.wait;
         true
@@ -161,6 +163,7 @@ impl Raft {
         // Whatever is committed matches any later leader's log.
         self.following.verified = self.following.verified.max(self.commit);
         self.resign(out);
+        self.resting = false;
         self.state = State::Follower;
         self.leader = leader;
         self.election.contact = None;

@@ -9,7 +9,7 @@
 //! same. A `TimeoutNow` may arrive at any later time; hence a leader that has sent one counts on no lease for the rest of
 //! its term.
 //!
-//! A leader also does it by itself when its own disk stalls.
+//! A leader also does it by itself when its own disk stalls, and when a voter with a higher priority could take over.
 //!
 //! # Source
 //! Ongaro's dissertation §3.10.
@@ -69,11 +69,36 @@ impl Raft {
         }
     }
 
-    /// A voter that answers.
+    /// Leadership goes where it is wanted: to a voter with a higher priority that lacks nothing. If it does not take over,
+    /// the next attempt comes ten time-outs later, because commands wait meanwhile.
+    pub(crate) fn make_room(&mut self, now: Now) {
+        let (last, own, later) = (self.log.last(), self.config.priority, self.config.election_timeout * 10);
+        let State::Leader(leading) = &self.state else { return };
+        if now.mono < leading.yield_at || leading.handover.is_some() || self.commit < leading.term_start {
+            return;
+        }
+        let priority = |node: &NodeId| leading.progress.get(node).and_then(|it| it.priority).unwrap_or(0);
+        let lacks_nothing = |node: &NodeId| leading.progress.get(node).is_some_and(|it| it.matched == last);
+        let is_wanted =
+            |node: &NodeId| priority(node) > own && lacks_nothing(node) && self.may_lead(now, *node);
+        let wanted = self.membership().voters().filter(is_wanted).max_by_key(priority);
+        if let Some(to) = wanted {
+            self.hand_over(now, to);
+            self.leading().into_iter().for_each(|leading| leading.yield_at = now.mono + later);
+        }
+    }
+
+    pub(crate) fn note_priority(&mut self, peer: NodeId, priority: u64) {
+        if let Some(progress) = self.progress(peer) {
+            progress.priority = Some(priority);
+        }
+    }
+
+    /// A voter that answers, and shall lead at all.
     fn may_lead(&self, now: Now, node: NodeId) -> bool {
         let State::Leader(leading) = &self.state else { return false };
         let is_recent = |it: &Progress| now.mono.since(it.contact) < self.config.election_timeout;
-        let is_alive = |it: &Progress| self.counts(node, it) && is_recent(it);
+        let is_alive = |it: &Progress| self.counts(node, it) && is_recent(it) && it.priority != Some(0);
         let is_voter = self.membership().voters().any(|voter| voter == node);
         is_voter && leading.progress.get(&node).is_some_and(is_alive)
     }

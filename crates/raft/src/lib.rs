@@ -38,6 +38,7 @@
 //! | `configurations`, `reconfigure` | who takes part, and changes of it |
 //! | `incarnations` | which disk speaks for a member; founding a group |
 //! | `handover` | the leader chooses its successor |
+//! | `quiesce` | silence of an idle group |
 //! | `transfer`, `install` | both sides of a checkpoint on its way to a lagging peer |
 //! | `recovery` | restart, damage and repair |
 //! | `log`, `writes` | the log in memory, the FIFO of durable writes |
@@ -62,6 +63,7 @@ mod log;
 mod message;
 mod progress;
 mod propose;
+mod quiesce;
 mod raft;
 mod read;
 mod reconfigure;

@@ -107,6 +107,8 @@ pub enum Message {
         round: u64,
         /// The leader's clock when it left.
         sent: Time,
+        /// No other follows until something happens; do not wait for it.
+        rest: bool,
     },
     /// "You lead." Also tells a leader of an older term that it does not.
     HeartbeatAck {
@@ -123,6 +125,8 @@ pub enum Message {
         sent: Time,
         /// The follower's own clock.
         clock: Time,
+        /// How much it should lead: `Config::priority`.
+        priority: u64,
     },
     /// Commands for the leader to propose.
     Forward {
@@ -338,8 +342,8 @@ wire_variants! { Message:
     4 Appended { term, by, matched }
     5 Rejected { term, by, prev, hint, hint_term }
     6 Commit { term, commit }
-    7 Heartbeat { term, incarnation, commit, round, sent }
-    8 HeartbeatAck { term, by, round, verified, sent, clock }
+    7 Heartbeat { term, incarnation, commit, round, sent, rest }
+    8 HeartbeatAck { term, by, round, verified, sent, clock, priority }
     9 Forward { commands }
     10 ReadAsk { ask }
     11 ReadAnswer { ask, at }

@@ -40,6 +40,8 @@ pub(crate) struct Progress {
     pub stamped: Time,
     /// Whether the peer remembers its term and vote (R9).
     pub remembers: bool,
+    /// How much it should lead, once it has said so.
+    pub priority: Option<u64>,
     /// Whether records for `next` are being read back from the disk.
     pub reading: bool,
     /// Appends under way: last slot and bytes of each.
@@ -77,6 +79,7 @@ impl Progress {
             stamp: None,
             stamped: Time(0),
             remembers: true,
+            priority: None,
             reading: false,
             inflight: VecDeque::new(),
             inflight_bytes: 0,

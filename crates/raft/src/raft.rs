@@ -56,6 +56,8 @@ pub struct Raft {
     pub(crate) leader: Option<NodeId>,
     pub(crate) election: Election,
     pub(crate) following: Following,
+    /// The group is silent, and nobody is missed.
+    pub(crate) resting: bool,
     pub(crate) repair: Repair,
     /// What the driver was last told.
     pub(crate) announced: Option<(Role, u64, Option<NodeId>)>,
@@ -91,6 +93,7 @@ impl Protocol for Raft {
     }
 
     fn step(&mut self, now: Now, input: Input<Raft>, out: &mut Out<Raft>) {
+        self.stir(now, &input);
         match input {
             Input::Recv { from, message } => self.receive(now, from, message, out),
             Input::Timer => self.on_timer(now, out),
@@ -124,6 +127,7 @@ impl Protocol for Raft {
 
     fn deadline(&self) -> Option<Time> {
         match &self.state {
+            _ if self.resting => None,
             State::Leader(leading) => leading.deadline(),
             _ if self.may_campaign() => Some(self.election.deadline),
             _ => None,
@@ -219,11 +223,12 @@ impl Raft {
                 }
             }
             Message::Commit { commit, .. } => self.learn_commit(commit),
-            Message::Heartbeat { commit, round, sent, .. } => {
-                self.on_heartbeat(now, from, commit, (round, sent), out);
+            Message::Heartbeat { commit, round, sent, rest, .. } => {
+                self.on_heartbeat(now, from, commit, (round, sent, rest), out);
             }
-            Message::HeartbeatAck { by, round, verified, sent, clock, .. } => {
+            Message::HeartbeatAck { by, round, verified, sent, clock, priority, .. } => {
                 if self.note_stamp(now, from, by, sent, out) {
+                    self.note_priority(from, priority);
                     self.on_heartbeat_ack(now, from, (round, verified), (sent, clock), out);
                 }
             }

@@ -66,6 +66,11 @@ impl Rounds {
         self.latest
     }
 
+    /// Nobody waits for anything.
+    pub fn is_idle(&self) -> bool {
+        self.current.is_none() && self.waiting.is_empty() && self.leased.is_empty()
+    }
+
     fn take_readers(&mut self) -> impl Iterator<Item = Reader> {
         let current = self.current.take().map(|round| round.readers).unwrap_or_default();
         let leased = std::mem::take(&mut self.leased).into_iter().map(Reader::Local);

@@ -121,6 +121,7 @@ impl Raft {
                 promise: None,
             },
             following: Following::new(applied, asking),
+            resting: false,
             repair: Repair { goal: None, cut_due: lost },
             announced: None,
             announced_membership: 0,

@@ -37,6 +37,10 @@ pub(crate) struct Leading {
     pub heartbeat_due: bool,
     /// When a quorum may have been silent for an election timeout.
     pub check_at: Time,
+    /// When somebody last wanted something.
+    pub active: Time,
+    /// Do not make room for a preferred leader before this.
+    pub yield_at: Time,
     /// Transfers of checkpoints begun in this term.
     pub transfers_begun: u64,
     /// Who waits for the change of membership under way.
@@ -58,6 +62,8 @@ impl Leading {
             heartbeat_at: now + config.heartbeat_interval,
             heartbeat_due: false,
             check_at: now + config.election_timeout,
+            active: now,
+            yield_at: now + config.election_timeout,
             transfers_begun: 0,
             reconfiguring: None,
             handover: None,
@@ -96,6 +102,7 @@ impl Raft {
             leading.heartbeat_at = now.mono + interval;
             self.retry_transfers(out);
             self.leave_stalled_disk(now);
+            self.make_room(now);
         }
     }
 
@@ -205,14 +212,16 @@ impl Raft {
 
     pub(crate) fn send_heartbeats(&mut self, now: Now, out: &mut Out<Raft>) {
         let (term, incarnation, commit) = (self.term, self.stamp.incarnation, self.commit);
+        let rest = self.may_rest(now);
         let State::Leader(leading) = &mut self.state else { return };
         if !std::mem::take(&mut leading.heartbeat_due) {
             return;
         }
         let round = leading.rounds.latest();
         if let Some(to) = dest(leading.progress.keys().copied().collect()) {
-            let message = Message::Heartbeat { term, incarnation, commit, round, sent: now.mono };
+            let message = Message::Heartbeat { term, incarnation, commit, round, sent: now.mono, rest };
             self.send_now(to, message, Lane::Control, out);
+            self.resting = rest;
         }
     }
 

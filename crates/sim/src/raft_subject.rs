@@ -23,6 +23,8 @@ impl Subject for Raft {
             cache_bytes_max: tuning.cache_bytes,
             checkpoint_entries: tuning.checkpoint_entries,
             retained_entries: tuning.keep_entries,
+            quiesce_after: tuning.quiesce_after,
+            priority: if tuning.preferred == Some(id) { 2 } else { 1 },
             lease_drift_ppm: tuning.lease_drift_ppm,
             #[cfg(feature = "planted")]
             planted: options.planted.and_then(crate::bugbank::Bug::in_raft),

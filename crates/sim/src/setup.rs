@@ -79,6 +79,10 @@ pub struct Tuning {
     pub apply_entries: u64,
     /// Bytes of old entries that a replica keeps in memory.
     pub cache_bytes: u64,
+    /// Without work until a group falls silent.
+    pub quiesce_after: Option<Duration>,
+    /// Who shall lead rather than others.
+    pub preferred: Option<NodeId>,
     /// Lease reads, and how far clocks may be from true, in parts per million.
     pub lease_drift_ppm: Option<u64>,
 }
@@ -186,6 +190,9 @@ impl Setup {
         let mut clocks = keys::rng(seed, Purpose::Clock, [0; 3]);
         let bound_ppm = *clocks.pick(&[1_000, 10_000, 50_000]).unwrap_or(&1_000);
         tuning.lease_drift_ppm = (clocks.below(2) == 0).then_some(bound_ppm);
+        let mut habits = keys::rng(seed, Purpose::Setup, [1, 0, 0]);
+        tuning.quiesce_after = (habits.below(3) == 0).then(|| tuning.heartbeat * 3);
+        tuning.preferred = (habits.below(4) == 0).then(|| NodeId(habits.between(1, 3)));
         let drift_ppm = if clocks.below(3) == 0 { 0 } else { bound_ppm * 9 / 10 };
         let worst_clock = (clocks.below(4) == 0).then(|| NodeId(clocks.between(1, 5)));
         Setup {
@@ -252,6 +259,8 @@ impl Tuning {
             batch_bytes: *rng.pick(&[1, 500, 1 << 20]).unwrap_or(&500),
             hold: us_of(rng, &[0, 1_000, 5_000]),
             apply_entries: *rng.pick(&[1, 7, 64]).unwrap_or(&7),
+            quiesce_after: None,
+            preferred: None,
             lease_drift_ppm: None,
             cache_bytes: *rng.pick(&[0, 500, 1 << 20]).unwrap_or(&500),
         }

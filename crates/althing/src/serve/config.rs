@@ -12,6 +12,8 @@ use crate::failure::Failure;
 const HEARTBEATS_PER_ELECTION_MIN: u64 = 5;
 /// etcd's upper bound of the election timeout.
 const ELECTION_TIMEOUT_MS_MAX: u64 = 50_000;
+/// A day.
+const QUIESCE_AFTER_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// etcd's default quota of the state's size, bytes.
 const QUOTA_BYTES_DEFAULT: u64 = 2 << 30;
 /// A request larger than this would not fit a peer's frame, bytes.
@@ -42,6 +44,10 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Without a leader before an election.
     pub election_timeout: Duration,
+    /// How much this member should lead; 0: never.
+    pub leader_priority: u64,
+    /// Without work until the cluster falls silent; `None`: never.
+    pub quiesce_after: Option<Duration>,
     /// Applied entries between checkpoints.
     pub snapshot_count: u64,
     /// Bytes of state above which writes are refused; `None`: no limit.
@@ -76,6 +82,10 @@ impl Config {
             token: settings.text("initial-cluster-token").to_owned(),
             heartbeat: Duration::from_millis(heartbeat_ms),
             election_timeout: Duration::from_millis(election_timeout_ms),
+            leader_priority: settings.number("leader-priority", 0, u64::MAX)?,
+            quiesce_after: Some(settings.number("quiesce-after", 0, QUIESCE_AFTER_MS_MAX)?)
+                .filter(|ms| *ms > 0)
+                .map(Duration::from_millis),
             snapshot_count: settings.number("snapshot-count", 1, u64::MAX)?,
             quota_bytes: quota(settings)?,
             max_request_bytes: settings.number("max-request-bytes", 1, REQUEST_BYTES_MAX)?,

@@ -77,6 +77,16 @@ pub const FLAGS: &[Flag] = &[
     offered("snapshot-count", "10000", "Applied entries between checkpoints, after which the log is cut"),
     offered("heartbeat-interval", "100", "Milliseconds between a leader's heartbeats"),
     offered("election-timeout", "1000", "Milliseconds without a leader before an election starts"),
+    offered(
+        "leader-priority",
+        "1",
+        "Ours: a member with a higher one is made leader when it lacks nothing; 0: never leads",
+    ),
+    offered(
+        "quiesce-after",
+        "0",
+        "Ours: milliseconds without work until an idle cluster sends no heartbeats; 0: never",
+    ),
     harmless_switch("initial-election-tick-advance", "elections have deadlines, not ticks"),
     offered("listen-peer-urls", "http://localhost:2380", "Where to listen for the other members"),
     offered("listen-client-urls", "http://localhost:2379", "Where to listen for clients"),

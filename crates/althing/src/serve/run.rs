@@ -158,6 +158,8 @@ fn node_config(config: &Config) -> Result<node::Config, Failure> {
     node.client_urls = urls(&config.advertise_client);
     node.heartbeat_interval = config.heartbeat;
     node.election_timeout = config.election_timeout;
+    node.leader_priority = config.leader_priority;
+    node.quiesce_after = config.quiesce_after;
     node.checkpoint_entries = config.snapshot_count;
     Ok(node)
 }

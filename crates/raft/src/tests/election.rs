@@ -112,7 +112,8 @@ fn a_leader_that_restarts_may_be_elected_again_at_once() {
         world.now = world.now + Duration::from_millis(1);
         let (verified, round) = (Slot(0), 0);
         let (term, incarnation) = (1, 1);
-        let alive = Message::Heartbeat { term, incarnation, commit: verified, round, sent: Time(0) };
+        let alive =
+            Message::Heartbeat { term, incarnation, commit: verified, round, sent: Time(0), rest: false };
         world.step(node, Input::Recv { from: n(1), message: alive });
     }
     world.now = world.now.max(deadline);

@@ -501,3 +501,26 @@ fn settle(world: &mut World, all: u64) -> Result<(), String> {
     }
     world.violation.take().map_or(Ok(()), Err)
 }
+
+/// NuRaft's and braft's election priorities: leadership ends up with the member that shall have it.
+#[test]
+fn leadership_goes_to_the_highest_priority_and_never_to_0() {
+    let mut world = World::new(3);
+    for (node, priority) in [(1, 1), (2, 5), (3, 0)] {
+        world.machine(node).config.priority = priority;
+        world.crash(node);
+        world.restart(node);
+    }
+    world.run_for(Duration::from_secs(10));
+    assert_eq!(world.leader(), Some(2));
+    world.crash(2);
+    world.run_for(Duration::from_secs(10));
+    assert_eq!(world.leader(), Some(1), "3 never leads");
+    world.restart(2);
+    world.run_for(Duration::from_secs(20));
+    assert_eq!(world.leader(), Some(2), "back home, once it lacks nothing");
+    world.transfer(2, Some(3));
+    world.run_for(Duration::from_secs(3));
+    assert_eq!(world.leader(), Some(2));
+    world.assert_sound();
+}

@@ -11,4 +11,4 @@ mod recovery;
 mod replication;
 mod requests;
 mod weather;
-mod world;
+pub(crate) mod world;

@@ -316,7 +316,7 @@ fn senseless(rng: &mut Rng) -> Message {
         2 => Message::Appended { term, by, matched: slot },
         3 => Message::Rejected { term, by, prev: slot, hint: commit, hint_term: prev_term },
         4 => Message::Commit { term, commit },
-        5 => Message::Heartbeat { term, incarnation, commit, round: index, sent: Time(number()) },
+        5 => Message::Heartbeat { term, incarnation, commit, round: index, sent: Time(number()), rest: pre },
         6 => Message::HeartbeatAck {
             term,
             by,
@@ -324,6 +324,7 @@ fn senseless(rng: &mut Rng) -> Message {
             verified: slot,
             sent: Time(number()),
             clock: Time(number()),
+            priority: index,
         },
         7 => Message::ReadAnswer { ask: index, at: slot },
         8 => Message::Chunk {

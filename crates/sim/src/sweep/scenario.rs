@@ -147,6 +147,8 @@ fn quiet() -> Setup {
             hold: Duration::ZERO,
             apply_entries: 64,
             cache_bytes: 500,
+            quiesce_after: None,
+            preferred: None,
             lease_drift_ppm: None,
         },
         workload: Workload {
