@@ -53,8 +53,8 @@ bank! {
     /// Entries of earlier terms are committed by counting copies (LogCabin #44, 2013).
     "R1" CommitsOldTerms,
     /// Voters change in one step, and before an entry of the leader's own term is committed (Ongaro on raft-dev,
-    /// 2015).
-    "R2" SkipsJoint,
+    /// 2015; etcd's TLA+ specification lacked the same guard until 2026).
+    "R2, R5" SkipsJoint,
     /// While a configuration is joint, the new majority decides alone (what the two majorities of Raft §6 are for).
     "R4" CountsNewAlone,
     /// While a configuration is joint, the old majority decides alone.
@@ -98,9 +98,6 @@ bank! {
     /// The configuration in force is the latest committed one instead of the latest in the log (etcd #7280 and
     /// #11284, where it is the latest applied one).
     "R3" ChangesLate,
-    /// A change of membership begins while another is not committed, or before an entry of the leader's own term is
-    /// (etcd #12133 and raft-rs #221; the TLA+ specification of etcd's Raft lacked this guard too until 2026, row R5).
-    "R4" ChangesUnsettled,
     /// With five voters or more, what is committed is read off copies that are not in order (openraft #1802).
     "R6" CountsUnsorted,
     /// Entries are handed out while a checkpoint takes the place of the state machine (openraft eed681d5).
@@ -108,9 +105,9 @@ bank! {
     /// A checkpoint is installed although entries have overtaken it while it was staged (openraft eed681d5; this
     /// core had it until seed 4000616 found it).
     "R8" InstallsOvertaken,
-    /// A voter compares only how long two logs are (openraft a48a3282).
+    /// A voter is content with a log that is as long as its own (openraft a48a3282).
     "R9" ComparesLength,
-    /// A voter compares only the last terms of two logs (openraft a48a3282).
+    /// A voter is content with a log that ends with as late a term as its own (openraft a48a3282).
     "R9" ComparesTerm,
     /// A group of one that has something to replay does not stand after a restart (openraft #1246, braft #64).
     "R10" LoneNeverStands,

@@ -117,8 +117,7 @@ impl Raft {
         let State::Leader(leading) = &self.state else { return Err(ChangeRefusal::Pending) };
         let is_settled =
             self.founded && self.commit >= leading.term_start && self.commit >= self.configurations.slot();
-        let is_careless = planted!(self, SkipsJoint, ChangesUnsettled);
-        if (!is_settled && !is_careless) || leading.handover.is_some() {
+        if (!is_settled && !planted!(self, SkipsJoint)) || leading.handover.is_some() {
             return Err(ChangeRefusal::Pending);
         }
         let next = self.membership().changed(changes)?;

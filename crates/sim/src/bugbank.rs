@@ -134,6 +134,27 @@ impl Bug {
             Bug::Raft(RaftBug::CountsAnyDisk | RaftBug::FoundsByMajority) => {
                 "raft::tests::incarnations::bugs_of_disks_are_seen_in_this_story"
             }
+            Bug::Raft(RaftBug::FollowsWhoeverStands) => {
+                "raft::tests::bank::whoever_hears_nobody_deposes_nobody"
+            }
+            Bug::Raft(RaftBug::InstallsOvertaken) => {
+                "raft::tests::checkpoints::a_checkpoint_that_is_installed_although_it_is_overtaken_is_seen"
+            }
+            Bug::Raft(RaftBug::DamageFallsBack) => "raft::tests::bank::damage_is_no_reason_to_fall_back",
+            Bug::Raft(RaftBug::DamageIsTruncation) => "raft::tests::bank::a_damaged_replica_does_not_vote",
+            Bug::Raft(RaftBug::RepairEndsEarly) => {
+                "raft::tests::bank::a_repair_is_over_when_the_log_is_whole"
+            }
+            Bug::Raft(RaftBug::CountsVotesTwice) => "raft::tests::bank::a_vote_counts_once",
+            Bug::Raft(RaftBug::VotesEarly) => "raft::tests::bank::only_a_vote_waits_for_the_disk",
+            Bug::Raft(RaftBug::CountsOwnVoteEarly) => {
+                "raft::tests::bank::a_lone_candidate_waits_for_its_disk"
+            }
+            Bug::Raft(RaftBug::StandsEarly) => "raft::tests::bank::a_candidate_waits_for_its_disk",
+            Bug::Raft(RaftBug::AnswersHeartbeatsEarly) => {
+                "raft::tests::bank::an_answer_to_a_heartbeat_waits_for_the_disk"
+            }
+            Bug::Raft(RaftBug::RejectsEarly) => "raft::tests::bank::a_rejection_waits_for_the_disk",
             Bug::Raft(RaftBug::KeepsTruncatedMembership) => {
                 "raft::tests::membership::bugs_of_membership_are_caught_by_coming_and_going"
             }
@@ -144,6 +165,20 @@ impl Bug {
                 FailureIsForgotten | HeaderIsNotSynced | TornIsNotErased | RemovalLeavesGap
                 | ChainIsNotChecked | ZerosAreTheEnd | ScrubIgnoresErrors | MetaIsNotRepeated,
             ) => "storage::log::tests::planted",
+            Bug::State(StateBug::SweepsFloor) => {
+                "kv::planted::a_watch_from_the_compacted_revision_misses_a_delete_that_was_removed"
+            }
+            Bug::State(StateBug::ReadsCompactedInTxn) => {
+                "kv::planted::a_transaction_that_reads_below_the_compacted_revision_is_refused"
+            }
+            Bug::State(StateBug::EventsTwice) => "kv::planted::watchers_are_told_what_history_holds",
+            Bug::State(StateBug::ExpiresPerGroup) => {
+                "kv::planted::sessions_expire_in_whatever_groups_entries_come"
+            }
+            Bug::State(StateBug::CheckpointLosesLeases) => "kv::planted::a_checkpoint_holds_everything",
+            Bug::State(StateBug::HalfInstallIsServed) => {
+                "kv::planted::half_a_checkpoint_is_not_called_a_state"
+            }
             _ => return None,
         })
     }

@@ -473,3 +473,27 @@ story! {
         world
     }
 }
+
+story! {
+    /// The leader has said up to where the log must be whole, and nothing of it has come yet.
+    a_repair_is_over_when_the_log_is_whole, RepairEndsEarly, |plant| {
+        let mut world = World::with(3, plant);
+        world.elect(1);
+        world.isolate(2);
+        world.propose(1, "a");
+        world.deliver_all();
+        world.crash(3);
+        world.machine(3).disk.damage(2);
+        world.restart(3);
+        world.time_out(1);
+        world.deliver_until(|it| matches!(it.message, Message::RepairGoal { .. }));
+        let goal = world.bag.pop_front().expect("the leader sets a goal");
+        world.bag.clear();
+        world.deliver(goal);
+        world.bag.clear();
+        world.crash(1);
+        world.heal();
+        world.run_for(Duration::from_secs(10));
+        world
+    }
+}

@@ -251,7 +251,23 @@ fn install(world: &mut World, at: Slot) {
 /// Found by `althing sim --protocol raft --seed 4000616`.
 #[test]
 fn a_checkpoint_that_entries_overtake_while_it_is_staged_is_dropped() {
+    let world = overtaken(lagging(8));
+    let is_install = |event: &Event| matches!(event, Event::InstallCheckpoint { .. });
+    assert!(!world.machines[&n(3)].events.iter().any(is_install));
+    assert_eq!(world.applied(3), world.applied(1));
+    world.assert_sound();
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_checkpoint_that_is_installed_although_it_is_overtaken_is_seen() {
     let mut world = lagging(8);
+    world.machine(3).raft.config.planted = Some(crate::Planted::InstallsOvertaken);
+    assert!(overtaken(world).violation.is_some());
+}
+
+/// Node 3 is being sent a checkpoint when entries turn up that were thought lost.
+fn overtaken(mut world: World) -> World {
     world.machine(3).is_lazy = true;
     install(&mut world, Slot(3));
     world.heal();
@@ -260,10 +276,7 @@ fn a_checkpoint_that_entries_overtake_while_it_is_staged_is_dropped() {
     world.machine(3).is_lazy = false;
     while world.work(3) {}
     world.run_for(Duration::from_millis(500));
-    let is_install = |event: &Event| matches!(event, Event::InstallCheckpoint { .. });
-    assert!(!world.machines[&n(3)].events.iter().any(is_install));
-    assert_eq!(world.applied(3), world.applied(1));
-    world.assert_sound();
+    world
 }
 
 /// The state machine is handed nothing while it is being replaced.

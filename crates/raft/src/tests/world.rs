@@ -259,9 +259,8 @@ impl World {
 
     /// Lets a lazy machine do the first thing of its backlog. Returns whether there was one.
     pub fn work(&mut self, id: u64) -> bool {
-        let machine = self.machine(id);
-        let Some(event) = machine.backlog.pop_front() else { return false };
-        let answers = machine.obey(event);
+        let Some(event) = self.machine(id).backlog.pop_front() else { return false };
+        let answers = self.obey(n(id), event);
         answers.into_iter().for_each(|answer| self.step(id, answer));
         true
     }
@@ -420,10 +419,23 @@ impl World {
                 if machine.is_lazy || !machine.backlog.is_empty() {
                     return machine.backlog.push_back(event);
                 }
-                let answers = machine.obey(event);
+                let answers = self.obey(id, event);
                 self.inputs.extend(answers.into_iter().map(|input| (id, input)));
             }
         }
+    }
+
+    /// Lets the state machine do what an event asks for. No checkpoint takes it back (R5).
+    fn obey(&mut self, id: NodeId, event: Event) -> Vec<Input<Raft>> {
+        let machine = self.machine(id.0);
+        let applied = machine.standing().0;
+        let goes_back =
+            matches!(&event, Event::InstallCheckpoint { meta, .. } if meta.at <= applied).then_some(applied);
+        let answers = machine.obey(event);
+        if let Some(applied) = goes_back {
+            self.violation.get_or_insert(format!("{id:?} had applied {applied:?}, and its state goes back"));
+        }
+        answers
     }
 
     /// Nothing that leaves rests on what a crash could still take back (R3).
