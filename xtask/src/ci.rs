@@ -74,8 +74,8 @@ fn tests() -> anyhow::Result<()> {
 
 /// The tests that plant a bug and must see it.
 fn stories() -> anyhow::Result<()> {
-    let packages = ["--package", "raft", "--package", "storage", "--package", "kv", "--package", "sim"];
-    cargo(&[&["test"], &packages[..], &["--features", "sim/planted"]].concat())
+    let packages = ["--package", "raft", "--package", "storage", "--package", "kv", "--package", "consensus"];
+    cargo(&[&["test"], &packages[..], &["--package", "sim", "--features", "sim/planted"]].concat())
 }
 
 fn simulation() -> anyhow::Result<()> {

@@ -618,4 +618,24 @@ mod tests {
             [Outcome::ReadAt { ticket: first, at: Slot(9) }, Outcome::ReadAt { ticket: second, at: Slot(9) }]
         );
     }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn a_token_that_is_used_again_lets_a_late_answer_serve_a_later_read() {
+        let served = |planted| {
+            let mut submitter =
+                Submitter::new(SESSION, SubmitterConfig { planted, ..SubmitterConfig::default() });
+            let mut outcomes = Vec::new();
+            let read = || SubmitRequest::Read(ReadLevel::ReadIndex);
+            submitter.submit(Time(0), read(), FAR);
+            let requests = submitter.poll(Time(0));
+            let [Request::Read { token: early, .. }] = requests[..] else { panic!("one round expected") };
+            let later = submitter.submit(Time(9), read(), FAR);
+            submitter.poll(Time(9));
+            submitter.event(&Event::ReadReady { token: early, at: Slot(5) }, &mut outcomes);
+            outcomes.contains(&Outcome::ReadAt { ticket: later, at: Slot(5) })
+        };
+        assert!(!served(None));
+        assert!(served(Some(crate::Planted::ReusesReadTokens)));
+    }
 }

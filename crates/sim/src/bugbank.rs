@@ -165,6 +165,9 @@ impl Bug {
                 FailureIsForgotten | HeaderIsNotSynced | TornIsNotErased | RemovalLeavesGap
                 | ChainIsNotChecked | ZerosAreTheEnd | ScrubIgnoresErrors | MetaIsNotRepeated,
             ) => "storage::log::tests::planted",
+            Bug::Submitter(SubmitterBug::ReusesReadTokens) => {
+                "consensus::submitter::tests::a_token_that_is_used_again_lets_a_late_answer_serve_a_later_read"
+            }
             Bug::State(StateBug::SweepsFloor) => {
                 "kv::planted::a_watch_from_the_compacted_revision_misses_a_delete_that_was_removed"
             }

@@ -216,9 +216,18 @@ impl Oracle {
     }
 
     /// The node's disk said that everything so far is durable.
-    pub(crate) fn synced(&mut self, node: NodeId) {
-        if let Some(shadow) = self.shadows.get_mut(&node) {
-            shadow.sync();
+    pub(crate) fn synced(&mut self, node: NodeId) -> Result<(), Broken> {
+        let Some(shadow) = self.shadows.get_mut(&node) else { return Ok(()) };
+        shadow.sync();
+        match shadow.gone_above_engine() {
+            None => Ok(()),
+            Some(gone) => Err(Broken {
+                check: "compacted below the durable state",
+                detail: format!(
+                    "{node:?} let go of its log up to {gone}, and holds its state durably up to {} only",
+                    shadow.engine
+                ),
+            }),
         }
     }
 
@@ -283,7 +292,7 @@ mod tests {
         let mut oracle = Oracle::new(&IDS, &IDS);
         for node in nodes {
             oracle.appended(*node, vec![LogOp::Put(Slot(1), Bytes::from_static(b"record"))]);
-            oracle.synced(*node);
+            oracle.synced(*node).unwrap();
         }
         oracle
     }

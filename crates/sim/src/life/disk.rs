@@ -63,7 +63,7 @@ impl<P: Subject> Life<P> {
                 self.disk.fail_next(storage::Act::Sync, storage::DiskFault::Error);
             }
             self.log.sync().map_err(|_| Stop::Crash("failed sync"))?;
-            shared.oracle.synced(self.id);
+            shared.oracle.synced(self.id)?;
             shared.counters.syncs += 1;
             self.crash_point(CrashPoint::Synced)?;
             self.durable(upto, shared)?;
