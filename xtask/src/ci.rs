@@ -11,7 +11,7 @@ use crate::{deny, docs, tasks};
 const SIM_SEEDS: &str = "10000";
 
 /// Searches for each bug in one run of the gate. Enough to see that it is caught; the documented figures rest on more.
-const BUGBANK_TRIES: &str = "2";
+const BUGBANK_TRIES: &str = "5";
 
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 

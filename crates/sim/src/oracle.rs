@@ -8,6 +8,7 @@
 //! - O6  Replicas that have applied the same slots have the same state.
 //! - O7  Storage gives back what was synced (see [`Shadow`]).
 //! - O8  What a client was told is committed.
+//! - O9  A log lets go only of what the state machine holds durably.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -215,7 +216,7 @@ impl Oracle {
         }
     }
 
-    /// The node's disk said that everything so far is durable.
+    /// The node's disk said that everything so far is durable (O9).
     pub(crate) fn synced(&mut self, node: NodeId) -> Result<(), Broken> {
         let Some(shadow) = self.shadows.get_mut(&node) else { return Ok(()) };
         shadow.sync();
