@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use types::{Command, SessionId, Slot, Time};
+use types::{Buggify, Command, SessionId, Slot, Time, buggify};
 
 use crate::errands::{Errand, Errands};
 use crate::pacing::Pacing;
@@ -35,6 +35,8 @@ pub struct SubmitterConfig {
     pub hold_max: Duration,
     /// Commands of one [`Request::Propose`] add up to at most this many bytes (or are a single command).
     pub batch_bytes_max: u64,
+    /// What is done more often than usual, for the simulator.
+    pub buggify: Buggify,
     /// The bug that the submitter suffers from.
     #[cfg(feature = "planted")]
     pub planted: Option<crate::Planted>,
@@ -46,6 +48,7 @@ impl Default for SubmitterConfig {
             retry_after: Duration::from_millis(500),
             hold_max: Duration::from_millis(5),
             batch_bytes_max: 1 << 20,
+            buggify: Buggify::default(),
             #[cfg(feature = "planted")]
             planted: None,
         }
@@ -202,6 +205,9 @@ impl Submitter {
         self.proposed.clear();
         self.poll_writes(now, &mut requests);
         self.poll_reads(now, &mut requests);
+        if buggify!(self.config.buggify, "submitter.errand.later") {
+            return requests;
+        }
         let token_next = &mut self.token_next;
         requests.extend(self.errands.poll(|| next_token(token_next)));
         requests
@@ -219,7 +225,11 @@ impl Submitter {
                 }
             }
             Event::Refused { token, refusal } => self.refused(*token, *refusal, outcomes),
-            Event::Leadership { leader: Some(_), .. } => self.attempt_everything_again(),
+            Event::Leadership { leader: Some(_), .. }
+                if !buggify!(self.config.buggify, "submitter.leader.not_noticed") =>
+            {
+                self.attempt_everything_again();
+            }
             _ => {}
         }
     }
@@ -284,16 +294,27 @@ impl Submitter {
         if self.check_at.is_none_or(|at| now < at) {
             return;
         }
-        self.expire(now, outcomes);
-        self.errands.expire(now, outcomes);
-        let late = |at: Option<Time>| at.is_none_or(|at| now >= at + self.config.retry_after);
+        if !buggify!(self.config.buggify, "submitter.expire.later") {
+            self.expire(now, outcomes);
+            self.errands.expire(now, outcomes);
+        }
+        let mut retry_after = self.config.retry_after;
+        if buggify!(self.config.buggify, "submitter.retry.at_once") {
+            retry_after = Duration::ZERO;
+        }
+        if buggify!(self.config.buggify, "submitter.retry.later") {
+            retry_after *= 10;
+        }
+        let late = |at: Option<Time>| at.is_none_or(|at| now >= at + retry_after);
         self.writes_due =
             self.writes.iter().filter(|(_, write)| late(write.sent_at)).map(|(number, _)| *number).collect();
         self.reads_due =
             self.reads.iter().filter(|(_, read)| late(read.asked_at)).map(|(ticket, _)| *ticket).collect();
         self.read_rounds.retain(|_, tickets| tickets.iter().any(|ticket| self.reads.contains_key(ticket)));
         let idle = self.writes.is_empty() && self.reads.is_empty() && self.errands.is_empty();
-        self.check_at = (!idle).then(|| now + CHECK_INTERVAL);
+        let soon = buggify!(self.config.buggify, "submitter.check.soon");
+        let interval = if soon { Duration::from_millis(1) } else { CHECK_INTERVAL };
+        self.check_at = (!idle).then(|| now + interval);
     }
 
     /// When [`timer`](Submitter::timer) must be called next.
@@ -320,14 +341,23 @@ impl Submitter {
     }
 
     fn poll_writes(&mut self, now: Time, requests: &mut Vec<Request>) {
-        let acked_below = self.writes.keys().next().copied().unwrap_or(self.number_next);
-        self.held = !self.writes_due.is_empty() && !self.pacing.may_send(now, acked_below);
+        let mut acked_below = self.writes.keys().next().copied().unwrap_or(self.number_next);
+        let may_send = self.pacing.may_send(now, acked_below)
+            || buggify!(self.config.buggify, "submitter.hold.not_at_all");
+        let waits = !may_send || buggify!(self.config.buggify, "submitter.hold.for_nothing");
+        self.held = !self.writes_due.is_empty() && waits;
         if self.held || self.writes_due.is_empty() {
             return;
         }
-        let due = std::mem::take(&mut self.writes_due);
+        let mut due = std::mem::take(&mut self.writes_due);
         if let Some(last) = due.last() {
             self.pacing.sent(now, *last);
+        }
+        if buggify!(self.config.buggify, "submitter.batch.backwards") {
+            due.reverse();
+        }
+        if buggify!(self.config.buggify, "submitter.acked.unsaid") {
+            acked_below = 1;
         }
         let mut commands = Vec::with_capacity(due.len());
         let mut numbers = Vec::with_capacity(due.len());
@@ -338,13 +368,17 @@ impl Submitter {
             write.sent_at = Some(now);
             write.attempts_open += 1;
             let body = write.body.clone();
-            if !numbers.is_empty() && bytes + body.len() as u64 > self.config.batch_bytes_max {
+            let is_full = bytes + body.len() as u64 > self.config.batch_bytes_max
+                || buggify!(self.config.buggify, "submitter.batch.ends_early");
+            if !numbers.is_empty() && is_full {
                 self.propose(&mut commands, &mut numbers, requests);
                 bytes = 0;
             }
             bytes += body.len() as u64;
             // Every proposal opens the session until that is seen: proposals overtake each other.
-            if commands.is_empty() && !self.session_opened {
+            let opens =
+                !self.session_opened || buggify!(self.config.buggify, "submitter.session.opened_again");
+            if commands.is_empty() && opens {
                 commands.push(self.command(0, acked_below, Bytes::new()));
             }
             commands.push(self.command(number, acked_below, body));
@@ -367,6 +401,14 @@ impl Submitter {
     }
 
     fn propose(&mut self, commands: &mut Vec<Command>, numbers: &mut Vec<u64>, requests: &mut Vec<Request>) {
+        if buggify!(self.config.buggify, "submitter.batch.twice") {
+            let token = self.token();
+            for number in numbers.iter() {
+                self.writes.get_mut(number).into_iter().for_each(|write| write.attempts_open += 1);
+            }
+            self.proposed.insert(token, numbers.clone());
+            requests.push(Request::Propose { token, commands: commands.clone() });
+        }
         let token = self.token();
         self.proposed.insert(token, std::mem::take(numbers));
         requests.push(Request::Propose { token, commands: std::mem::take(commands) });
@@ -378,7 +420,17 @@ impl Submitter {
         for ticket in due {
             let Some(read) = self.reads.get_mut(&ticket) else { continue };
             read.asked_at = Some(now);
-            by_level.entry(read.level).or_default().push(ticket);
+            let mut level = read.level;
+            if buggify!(self.config.buggify, "submitter.read.without_lease") {
+                level = ReadLevel::ReadIndex;
+            }
+            if buggify!(self.config.buggify, "submitter.read.alone") {
+                let token = self.token();
+                self.read_rounds.insert(token, vec![ticket]);
+                requests.push(Request::Read { token, level });
+                continue;
+            }
+            by_level.entry(level).or_default().push(ticket);
         }
         for (level, tickets) in by_level {
             let token = if planted!(self, ReusesReadTokens) { Token(u64::MAX) } else { self.token() };

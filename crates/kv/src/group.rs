@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use storage::{EngineError, View, WriteBatch};
-use types::{Batch, Epoch, Slot, Wire};
+use types::{Batch, Epoch, Slot, Wire, buggify};
 
 use crate::layout::{MEMBERS, MEMBERSHIP_KEY, META, META_KEY, member_key};
 use crate::lease;
@@ -55,6 +55,9 @@ impl<'k, V: View> Group<'k, V> {
 
     /// What the group comes to.
     pub(crate) fn finish(mut self) -> (Meta, WriteBatch, ApplyOutput) {
+        if buggify!(self.store.buggify, "kv.sessions.writes_all") {
+            self.sessions.touch_all();
+        }
         self.sessions.write(&mut self.store);
         let record = Meta { applied: self.recorded_slot(), ..self.meta.clone() };
         self.store.put(META, Bytes::from_static(META_KEY), record.to_bytes());

@@ -14,7 +14,7 @@
 
 use bytes::Bytes;
 use storage::{Engine, EngineError, View};
-use types::{Epoch, SessionId, Slot};
+use types::{Buggify, Epoch, SessionId, Slot, buggify};
 
 use crate::checkpoint::install;
 use crate::group::Group;
@@ -34,6 +34,7 @@ pub struct Kv<E: Engine> {
     meta: Meta,
     sessions: Sessions,
     bugs: Bugs,
+    buggify: Buggify,
 }
 
 /// Why a store could not be opened.
@@ -164,8 +165,15 @@ impl<E: Engine> Kv<E> {
             meta.revision = highest_revision(&store)?;
         }
         let sessions = Sessions::load(&store)?;
-        let reader = Reader::new(engine.clone());
-        Ok(Kv { engine, reader, meta, sessions, bugs })
+        let buggify = Buggify::default();
+        let reader = Reader::new(engine.clone(), buggify.clone());
+        Ok(Kv { engine, reader, meta, sessions, bugs, buggify })
+    }
+
+    /// The same, with some things done more often than usual, for the simulator.
+    pub fn with_buggify(self, buggify: Buggify) -> Kv<E> {
+        let reader = Reader::new(self.engine.clone(), buggify.clone());
+        Kv { reader, buggify, ..self }
     }
 
     /// The last applied slot and its entry's epoch; zero if the store is fresh or incomplete.
@@ -202,7 +210,19 @@ impl<E: Engine> Kv<E> {
         if entries.is_empty() {
             return Ok(ApplyOutput::default());
         }
-        let store = Store::with_bugs(self.engine.view(), self.bugs);
+        if entries.len() > 1 && buggify!(self.buggify, "kv.apply.in_halves") {
+            let (left, right) = entries.split_at(entries.len() / 2);
+            let mut output = self.apply(first, left)?;
+            output.append(self.apply(first.plus(left.len() as u64), right)?);
+            return Ok(output);
+        }
+        let store = Store::with_bugs(self.engine.view(), self.bugs).with_buggify(&self.buggify);
+        if buggify!(self.buggify, "kv.apply.reloads_sessions") {
+            self.sessions = Sessions::load(&store)?;
+        }
+        if buggify!(self.buggify, "kv.apply.reloads_meta") {
+            self.meta = Meta::load(store.view())?.unwrap_or(self.meta.clone());
+        }
         let mut group = Group::new(store, self.meta.clone(), &mut self.sessions);
         for (epoch, content) in entries {
             group.entry(*epoch, content.clone())?;
@@ -231,7 +251,7 @@ impl<E: Engine> Kv<E> {
     /// # Errors
     /// [`EngineError`] if the state cannot be read.
     pub fn checkpoint(&self) -> Result<CheckpointWriter<E::View>, EngineError> {
-        CheckpointWriter::new(self.engine.view(), self.bugs)
+        CheckpointWriter::new(self.engine.view(), self.bugs, &self.buggify)
     }
 
     /// Puts a staged checkpoint in the place of the state, durably. `read` returns the staged chunk of an index,
@@ -247,7 +267,10 @@ impl<E: Engine> Kv<E> {
         mut read: impl FnMut(u64) -> Option<Bytes>,
     ) -> Result<(), InstallError> {
         install::verify(expected, &mut read)?;
-        self.reader.publish(|| install::replace(&self.engine, self.bugs, &mut read))?;
+        if buggify!(self.buggify, "kv.install.verifies_twice") {
+            install::verify(expected, &mut read)?;
+        }
+        self.reader.publish(|| install::replace(&self.engine, self.bugs, &self.buggify, &mut read))?;
         let store = Store::new(self.engine.view());
         self.meta = Meta::load(&self.engine.view())?.unwrap_or_else(Meta::fresh);
         self.sessions = Sessions::load(&store)?;
@@ -262,6 +285,18 @@ fn highest_revision<V: View>(store: &Store<V>) -> Result<Revision, EngineError> 
         highest = highest.max(Pair::decode(row?.1)?.mod_revision);
     }
     Ok(highest)
+}
+
+impl ApplyOutput {
+    /// Adds what the entries after these did.
+    fn append(&mut self, later: ApplyOutput) {
+        self.executed.extend(later.executed);
+        self.events.extend(later.events);
+        self.leases.extend(later.leases);
+        self.members_changed |= later.members_changed;
+        self.compacted = later.compacted.or(self.compacted);
+        self.undecodable.extend(later.undecodable);
+    }
 }
 
 /// Whether nothing was ever written.

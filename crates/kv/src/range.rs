@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 use storage::{EngineError, View};
+use types::buggify;
 
 use crate::layout::{LATEST, VERSIONS, parse_version_key, version_bounds, version_bounds_since};
 use crate::record::{OldPair, Pair};
@@ -29,6 +30,12 @@ pub(crate) fn range<V: View>(
     }
     if request.revision > 0 && request.revision < compacted {
         return Err(KvError::Compacted.into());
+    }
+    if request.revision <= 0 && buggify!(store.buggify, "kv.range.reads_as_if_old") {
+        let mut result = Collector::new(request);
+        let keys = KeyRange::new(&request.key, &request.range_end);
+        visit_old(store, &keys, current, |key, pair| result.offer(key, Lazy::Pair(pair)))?;
+        return Ok(result.finish());
     }
     Ok(range_unchecked(store, current, request)?)
 }
@@ -78,7 +85,9 @@ pub(crate) fn visit_latest<V: View>(
     keys: &KeyRange,
     mut visit: impl FnMut(Bytes, Lazy) -> Result<bool, EngineError>,
 ) -> Result<(), EngineError> {
-    if let KeyRange::Point(key) = keys {
+    if let KeyRange::Point(key) = keys
+        && !buggify!(store.buggify, "kv.range.scans_a_point")
+    {
         if let Some(pair) = store.get(LATEST, key)? {
             visit(key.clone(), Lazy::Encoded(pair))?;
         }

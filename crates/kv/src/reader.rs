@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use storage::{Engine, EngineError};
-use types::{Epoch, Slot, Wire};
+use types::{Buggify, Epoch, Slot, Wire, buggify};
 
 use crate::layout::{MEMBERS, MEMBERSHIP_KEY, META, undecodable};
 use crate::meta::Meta;
@@ -27,6 +27,7 @@ struct Shared<E: Engine> {
     /// The latest state, made by the first read that wants it and dropped by the next write, so that a view
     /// costs nothing while nobody reads and little while nobody writes.
     latest: Mutex<Option<Arc<Snapshot<E::View>>>>,
+    buggify: Buggify,
 }
 
 /// One consistent state.
@@ -90,8 +91,8 @@ impl<E: Engine> fmt::Debug for Reader<E> {
 }
 
 impl<E: Engine> Reader<E> {
-    pub(crate) fn new(engine: E) -> Reader<E> {
-        Reader { shared: Arc::new(Shared { engine, latest: Mutex::new(None) }) }
+    pub(crate) fn new(engine: E, buggify: Buggify) -> Reader<E> {
+        Reader { shared: Arc::new(Shared { engine, latest: Mutex::new(None), buggify }) }
     }
 
     /// Runs a write of the engine: reads that begin after it see its result.
@@ -144,6 +145,7 @@ impl<E: Engine> Reader<E> {
             return Err(EventsError::Compacted { asked: from, compacted: meta.compacted });
         }
         let keys = KeyRange::new(&Bytes::copy_from_slice(key), &Bytes::copy_from_slice(range_end));
+        let limit = if buggify!(self.shared.buggify, "kv.events.short_page") { 1 } else { limit };
         let upto = upto.min(meta.revision);
         Ok(history::events(store, meta.compacted, &keys, (from, upto), limit).map_err(ReadError::from)?)
     }
@@ -202,7 +204,9 @@ impl<E: Engine> Reader<E> {
     fn snapshot(&self) -> Result<Arc<Snapshot<E::View>>, ReadError> {
         // Held while the view is made: `publish` must not slip in between making and keeping it.
         let mut latest = self.lock();
-        if let Some(snapshot) = &*latest {
+        if let Some(snapshot) = &*latest
+            && !buggify!(self.shared.buggify, "kv.read.new_view")
+        {
             return Ok(snapshot.clone());
         }
         let view = self.shared.engine.view();
@@ -210,7 +214,8 @@ impl<E: Engine> Reader<E> {
         if !meta.complete {
             return Err(ReadError::Incomplete);
         }
-        let snapshot = Arc::new(Snapshot { meta, store: Store::new(view) });
+        let snapshot =
+            Arc::new(Snapshot { meta, store: Store::new(view).with_buggify(&self.shared.buggify) });
         *latest = Some(snapshot.clone());
         Ok(snapshot)
     }

@@ -66,6 +66,11 @@ impl Sessions {
     }
 
     /// Stages every change since the last call.
+    /// Has every session written, whether it has changed or not.
+    pub(crate) fn touch_all(&mut self) {
+        self.changed.extend(self.open.keys());
+    }
+
     pub(crate) fn write<V: storage::View>(&mut self, store: &mut Store<V>) {
         for id in std::mem::take(&mut self.changed) {
             if planted!(store.bugs, SessionsNotKept) {

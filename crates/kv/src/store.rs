@@ -7,6 +7,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use storage::{EngineError, Scan, Space, View, WriteBatch};
+use types::{Buggify, buggify};
 
 use crate::layout::SPACES;
 use crate::planted::Bugs;
@@ -18,6 +19,7 @@ pub(crate) struct Store<V> {
     /// By space: new values, or `None` where a key was removed.
     changes: [BTreeMap<Bytes, Option<Bytes>>; SPACES.len()],
     pub(crate) bugs: Bugs,
+    pub(crate) buggify: Buggify,
 }
 
 /// Keys and values in ascending order of keys.
@@ -31,7 +33,12 @@ impl<V: View> Store<V> {
 
     /// The same, for a store that suffers from a bug.
     pub(crate) fn with_bugs(view: V, bugs: Bugs) -> Store<V> {
-        Store { view, changes: Default::default(), bugs }
+        Store { view, changes: Default::default(), bugs, buggify: Buggify::default() }
+    }
+
+    /// The same, with some things done more often than usual.
+    pub(crate) fn with_buggify(self, buggify: &Buggify) -> Store<V> {
+        Store { buggify: buggify.clone(), ..self }
     }
 
     /// What the changes lie over.
@@ -42,8 +49,15 @@ impl<V: View> Store<V> {
     pub(crate) fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         match self.changes[usize::from(space.0)].get(key) {
             Some(change) => Ok(change.clone()),
+            None if buggify!(self.buggify, "kv.store.scans_for_a_key") => self.scan_for(space, key),
             None => self.view.get(space, key),
         }
+    }
+
+    fn scan_for(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        let bound = Bound::Included(Bytes::copy_from_slice(key));
+        let mut rows = self.view.scan(Scan { space, low: bound.clone(), high: bound, descending: false });
+        Ok(rows.next().transpose()?.map(|(_, value)| value))
     }
 
     pub(crate) fn put(&mut self, space: Space, key: Bytes, value: Bytes) {
@@ -58,7 +72,7 @@ impl<V: View> Store<V> {
     pub(crate) fn scan(&self, space: Space, (low, high): (Bound<Bytes>, Bound<Bytes>)) -> Rows<'_> {
         let over = self.changes[usize::from(space.0)].range((low.clone(), high.clone()));
         let base = self.view.scan(Scan { space, low, high, descending: false });
-        if over.clone().next().is_none() {
+        if over.clone().next().is_none() && !buggify!(self.buggify, "kv.store.merges_with_nothing") {
             return base;
         }
         Box::new(Merged { base: base.peekable(), over: over.peekable() })

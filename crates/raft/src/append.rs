@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use consensus::{Out, Token, WriteSeq};
-use types::{Command, NodeId, Now, Slot, Time};
+use types::{Command, NodeId, Now, Slot, Time, buggify};
 
 use crate::install::Incoming;
 use crate::read::Asking;
@@ -61,6 +61,9 @@ impl Raft {
         mut entries: Vec<Record>,
         out: &mut Out<Raft>,
     ) {
+        if buggify!(self.config.buggify, "raft.append.takes_one") {
+            entries.truncate(1);
+        }
         let end = prev.plus(entries.len() as u64);
         let mut first = prev.next();
         if prev < self.commit {
@@ -133,7 +136,9 @@ impl Raft {
     }
 
     fn reject(&self, from: NodeId, prev: Slot, prev_term: u64, out: &mut Out<Raft>) {
-        let (hint, hint_term) = self.log.highest_at_most(prev, prev_term);
+        let from_base = buggify!(self.config.buggify, "raft.reject.hints_at_base");
+        let below = if from_base { self.log.base() } else { prev };
+        let (hint, hint_term) = self.log.highest_at_most(below, prev_term);
         let (term, by) = (self.term, self.stamp);
         let message = Message::Rejected { term, by, prev, hint, hint_term };
         self.send_control(from, message, gated!(self, RejectsEarly, self.gate_meta()), out);
@@ -141,6 +146,9 @@ impl Raft {
 
     /// The leader has committed up to `commit`; so has this replica, as far as its log is known to match.
     pub(crate) fn learn_commit(&mut self, commit: Slot) {
+        if buggify!(self.config.buggify, "raft.commit.not_learned") {
+            return;
+        }
         let known = if planted!(self, TrustsCommitIndex) { self.log.last() } else { self.following.verified };
         self.commit = self.commit.max(commit.min(known));
         self.configurations.commit(self.commit);
@@ -158,7 +166,7 @@ impl Raft {
         self.resting = rest && self.commit == commit && self.config.quiesce_after.is_some();
         self.promise_to(now, from);
         self.ask_for_repair(from, sent, out);
-        if self.counts_in_quorums() {
+        if self.counts_in_quorums() && !buggify!(self.config.buggify, "raft.heartbeat.not_answered") {
             let verified = self.following.verified;
             let (term, by, clock, priority) = (self.term, self.stamp, now.mono, self.config.priority);
             let message = Message::HeartbeatAck { term, by, round, verified, sent, clock, priority };
@@ -169,18 +177,23 @@ impl Raft {
 
     /// One acknowledgement a flush, for everything that matched since the last one.
     pub(crate) fn send_acknowledgement(&mut self, out: &mut Out<Raft>) {
-        if !std::mem::take(&mut self.following.ack_due) {
+        if !std::mem::take(&mut self.following.ack_due) || buggify!(self.config.buggify, "raft.ack.not_said")
+        {
             return;
         }
         let Some(leader) = self.leader else { return };
         let (matched, after) = self.acknowledgement();
         let message = Message::Appended { term: self.term, by: self.stamp, matched };
+        if buggify!(self.config.buggify, "raft.ack.twice") {
+            self.send_control(leader, message.clone(), after, out);
+        }
         self.send_control(leader, message, after, out);
     }
 
     /// What may be acknowledged, and the write that must be durable first (R3, R7).
     fn acknowledgement(&self) -> (Slot, WriteSeq) {
-        let matched = self.following.verified;
+        let in_part = buggify!(self.config.buggify, "raft.ack.in_part");
+        let matched = if in_part { self.following.verified.prev() } else { self.following.verified };
         let gate = gated!(self, AcksBeforeDurable, self.writes.gate_slot(matched));
         (matched, gate.max(self.gate_meta()))
     }

@@ -7,7 +7,7 @@
 //! ```
 
 use consensus::{CommittedEntry, Event, Out, WriteSeq};
-use types::{Epoch, NodeId, Slot};
+use types::{Epoch, NodeId, Slot, buggify};
 
 use crate::raft::State;
 use crate::{Raft, Record};
@@ -19,6 +19,9 @@ const COMMITTED_BYTES_MAX: u64 = 4 << 20;
 impl Raft {
     /// R4: commits what a majority holds durably, if it is of the leader's own term.
     pub(crate) fn try_commit(&mut self) {
+        if buggify!(self.config.buggify, "raft.commit.later") {
+            return;
+        }
         let State::Leader(leading) = &self.state else { return };
         let is_unsynced_enough = planted!(self, CountsUnsynced);
         let own = if is_unsynced_enough { self.log.last() } else { self.writes.durable_slot() };
@@ -42,10 +45,15 @@ impl Raft {
         if planted!(self, CountsUnsynced) {
             self.try_commit();
         }
+        if buggify!(self.config.buggify, "raft.committed.later") {
+            return;
+        }
+        let bytes_max =
+            if buggify!(self.config.buggify, "raft.committed.one") { 1 } else { COMMITTED_BYTES_MAX };
         let is_replaced = self.following.incoming.as_ref().is_some_and(|incoming| incoming.is_installing());
         while self.emitted < self.commit && (!is_replaced || planted!(self, AppliesDuringInstall)) {
             let first = self.emitted.next();
-            let Some(records) = self.log.read(first, self.commit, COMMITTED_BYTES_MAX) else { return };
+            let Some(records) = self.log.read(first, self.commit, bytes_max) else { return };
             self.emitted = self.emitted.plus(records.len() as u64);
             let is_gated = !planted!(self, CountsUnsynced, EmitsEarly);
             self.emitted_gate = if is_gated { self.writes.gate_slot(self.emitted) } else { WriteSeq::NONE };
@@ -56,7 +64,9 @@ impl Raft {
 
     pub(crate) fn on_applied(&mut self, upto: Slot, out: &mut Out<Raft>) {
         self.applied = self.applied.max(upto.min(self.emitted));
-        self.log.evict(self.applied.min(self.writes.durable_slot()), self.config.cache_bytes_max);
+        let bytes_max =
+            if buggify!(self.config.buggify, "raft.cache.evicted") { 0 } else { self.config.cache_bytes_max };
+        self.log.evict(self.applied.min(self.writes.durable_slot()), bytes_max);
         self.ask_for_checkpoint(out);
     }
 
@@ -64,6 +74,8 @@ impl Raft {
         let entries = self.applied.above(self.checkpoint);
         let bytes = || self.log.bytes_above(self.checkpoint) - self.log.bytes_above(self.applied);
         let is_due = entries >= self.config.checkpoint_entries || bytes() >= self.config.checkpoint_bytes;
+        let is_due = (is_due && !buggify!(self.config.buggify, "raft.checkpoint.later"))
+            || buggify!(self.config.buggify, "raft.checkpoint.now");
         if entries > 0 && is_due && self.checkpoint_asked.is_none() {
             self.checkpoint_asked = Some(self.applied);
             self.emit(Event::TakeCheckpoint { at: self.applied }, WriteSeq::NONE, out);
@@ -79,7 +91,15 @@ impl Raft {
 
     /// Lets go of the log below the checkpoint, except for what peers a little behind may still want.
     fn compact(&mut self) {
-        let by_count = Slot(self.checkpoint.0.saturating_sub(self.config.retained_entries));
+        if buggify!(self.config.buggify, "raft.compact.later") {
+            return;
+        }
+        let retained = if buggify!(self.config.buggify, "raft.compact.nothing_kept") {
+            0
+        } else {
+            self.config.retained_entries
+        };
+        let by_count = Slot(self.checkpoint.0.saturating_sub(retained));
         let by_bytes = self.log.lowest_within(self.checkpoint, self.config.retained_bytes);
         // A peer that is being sent a checkpoint goes on from where that one stands.
         let upto = by_count.max(by_bytes).min(self.lowest_transfer()).min(self.writes.durable_slot());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use consensus::Membership;
-use types::NodeId;
+use types::{Buggify, NodeId};
 
 /// Identity, membership, time-outs and windows of one replica.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +49,8 @@ pub struct Config {
     pub priority: u64,
     /// A learner lacks at most this many entries when it is made a voter.
     pub promotion_lag_max: u64,
+    /// What is done more often than usual, for the simulator.
+    pub buggify: Buggify,
     /// The bug that this replica suffers from.
     #[cfg(feature = "planted")]
     pub planted: Option<crate::Planted>,
@@ -82,6 +84,7 @@ impl Config {
             quiesce_after: None,
             priority: 1,
             promotion_lag_max: 1_000,
+            buggify: Buggify::default(),
             #[cfg(feature = "planted")]
             planted: None,
         }

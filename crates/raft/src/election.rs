@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use consensus::{Entry, EntryKind, Out};
-use types::{NodeId, Now, Slot, Time, Wire};
+use types::{NodeId, Now, Slot, Time, Wire, buggify};
 
 use crate::lease::Promise;
 use crate::raft::{State, dest};
@@ -58,7 +58,10 @@ impl Raft {
             _ if planted!(self, FollowsWhoeverStands) && now.mono >= self.election.deadline => {
                 self.stand(now, false, out);
             }
-            _ if self.may_campaign() && now.mono >= self.election.deadline => {
+            _ if self.may_campaign()
+                && (now.mono >= self.election.deadline
+                    || buggify!(self.config.buggify, "raft.election.spurious")) =>
+            {
                 match self.election.promise.filter(|_| self.is_promised_to_other(now, self.config.id)) {
                     Some(promise) => self.election.deadline = promise.until,
                     None => self.ask_for_pre_votes(now, out),
@@ -186,6 +189,10 @@ impl Raft {
 
     /// Draws from `[least, 2 * least)`.
     fn draw(&mut self, least: Duration) -> Duration {
+        if buggify!(self.config.buggify, "raft.election.early") {
+            return least;
+        }
+        let least = if buggify!(self.config.buggify, "raft.election.late") { least * 3 } else { least };
         let nanos = u64::try_from(least.as_nanos()).unwrap_or(u64::MAX / 4);
         Duration::from_nanos(nanos.saturating_add(self.rng.below(nanos)))
     }
@@ -245,7 +252,9 @@ impl Raft {
         out: &mut Out<Raft>,
     ) {
         let is_up_to_date = self.is_up_to_date(last);
-        let may_vote = self.integrity == Integrity::Intact && !self.is_estranged() && is_up_to_date;
+        let is_withheld = buggify!(self.config.buggify, "raft.vote.withheld");
+        let is_able = self.integrity == Integrity::Intact && !self.is_estranged();
+        let may_vote = is_able && is_up_to_date && !is_withheld;
         if pre && term == self.term && planted!(self, PreVoteHidesTerm) {
             return;
         }
@@ -351,7 +360,12 @@ impl Raft {
     pub(crate) fn keep_leading(&mut self, now: Now, out: &mut Out<Raft>) -> bool {
         let (me, timeout) = (self.config.id, self.config.election_timeout);
         let is_unheard = planted!(self, LeadsUnheard);
+        let steps_down = buggify!(self.config.buggify, "raft.leader.steps_down");
         let State::Leader(leading) = &self.state else { return false };
+        if steps_down {
+            self.follow(now, self.term, None, out);
+            return false;
+        }
         if now.mono < leading.check_at {
             return true;
         }

@@ -15,7 +15,7 @@
 //! Ongaro's dissertation §3.10.
 
 use consensus::{Dest, Lane, Out, Refusal, Token};
-use types::{NodeId, Now, Slot, Time};
+use types::{NodeId, Now, Slot, Time, buggify};
 
 use crate::progress::Progress;
 use crate::raft::State;
@@ -60,7 +60,8 @@ impl Raft {
     /// A leader whose disk has finished nothing for an election timeout slows everybody down: its copies are missing in
     /// every quorum, and nobody's time-out notices, because heartbeats need no disk. It looks for somebody better.
     pub(crate) fn leave_stalled_disk(&mut self, now: Now) {
-        let is_stalled = self.writes.stalled_for(now.mono) >= self.config.election_timeout;
+        let is_stalled = self.writes.stalled_for(now.mono) >= self.config.election_timeout
+            || buggify!(self.config.buggify, "raft.handover.unasked");
         if is_stalled
             && !self.is_handing_over()
             && let Some(to) = self.furthest_voter(now)
@@ -107,21 +108,30 @@ impl Raft {
     fn furthest_voter(&self, now: Now) -> Option<NodeId> {
         let State::Leader(leading) = &self.state else { return None };
         let matched = |node: &NodeId| leading.progress.get(node).map_or(Slot::ZERO, |it| it.matched);
-        self.membership().voters().filter(|node| self.may_lead(now, *node)).max_by_key(matched)
+        let mut able = self.membership().voters().filter(|node| self.may_lead(now, *node));
+        if buggify!(self.config.buggify, "raft.handover.to_the_first") {
+            return able.next();
+        }
+        able.max_by_key(matched)
     }
 
     /// Tells the target to stand as soon as it holds everything; gives up when it takes too long.
     pub(crate) fn advance_handover(&mut self, now: Now, out: &mut Out<Raft>) {
         let last = self.log.last();
+        let gives_up = buggify!(self.config.buggify, "raft.handover.given_up");
         let Some(leading) = self.leading() else { return };
         let Some(handover) = &mut leading.handover else { return };
         let matched = leading.progress.get(&handover.to).map_or(Slot::ZERO, |it| it.matched);
-        if now.mono >= handover.until {
+        let is_over = now.mono >= handover.until || gives_up;
+        if is_over {
             leading.handover = None;
         } else if matched == last && !handover.sent {
             handover.sent = true;
             leading.has_told_another_to_stand = true;
             let to = Dest::Node(handover.to);
+            if buggify!(self.config.buggify, "raft.handover.said_twice") {
+                self.send_now(to.clone(), Message::TimeoutNow { term: self.term }, Lane::Control, out);
+            }
             self.send_now(to, Message::TimeoutNow { term: self.term }, Lane::Control, out);
         }
     }
@@ -137,7 +147,7 @@ impl Raft {
 
     /// This term's leader wants this replica to lead.
     pub(crate) fn on_timeout_now(&mut self, now: Now, out: &mut Out<Raft>) {
-        if self.may_campaign() {
+        if self.may_campaign() && !buggify!(self.config.buggify, "raft.handover.not_heard") {
             self.stand(now, true, out);
         }
     }

@@ -11,7 +11,7 @@
 
 use bytes::Bytes;
 use consensus::{CheckpointMeta, Event, Out, TransferId, WriteSeq};
-use types::{NodeId, WallTime};
+use types::{NodeId, WallTime, buggify};
 
 use crate::log::Log;
 use crate::{Message, Raft};
@@ -147,7 +147,7 @@ impl Raft {
         failed: bool,
         out: &mut Out<Raft>,
     ) {
-        if self.leader == Some(to) {
+        if self.leader == Some(to) && !buggify!(self.config.buggify, "raft.chunk.ack_not_said") {
             let message = Message::ChunkAck { term: self.term, transfer, next, failed };
             self.send_control(to, message, self.gate_meta(), out);
         }

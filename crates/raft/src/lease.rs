@@ -22,7 +22,7 @@
 
 use std::time::Duration;
 
-use types::{NodeId, Now, Time};
+use types::{NodeId, Now, Time, buggify};
 
 use crate::raft::State;
 use crate::{Config, Raft};
@@ -101,6 +101,9 @@ impl Raft {
     /// Notes the answer of a peer to a heartbeat that left at `sent`.
     pub(crate) fn note_clock(&mut self, now: Now, from: NodeId, (sent, peer): (Time, Time)) {
         let Some(drift_ppm) = self.config.lease_drift_ppm else { return };
+        if buggify!(self.config.buggify, "raft.lease.not_measured") {
+            return;
+        }
         let window = self.config.election_timeout * WINDOW_TIMEOUTS;
         let is_unmeasured = planted!(self, TrustsClocks);
         let Some(progress) = self.progress(from) else { return };
@@ -133,7 +136,8 @@ impl Raft {
     /// A leader was heard: nobody else is elected for a while.
     pub(crate) fn promise_to(&mut self, now: Now, leader: NodeId) {
         if self.config.lease_drift_ppm.is_some() {
-            let until = now.mono + self.config.election_timeout;
+            let longer = if buggify!(self.config.buggify, "raft.lease.promised_longer") { 2 } else { 1 };
+            let until = now.mono + self.config.election_timeout * longer;
             self.election.promise = Some(Promise { leader: Some(leader), until });
         }
     }

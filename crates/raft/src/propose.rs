@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 use consensus::{Dest, Entry, EntryKind, Lane, Out, Refusal, Token};
-use types::{Batch, Command, Now, WallTime, Wire};
+use types::{Batch, Command, Now, WallTime, Wire, buggify};
 
 use crate::raft::State;
 use crate::{Message, Raft, Record};
@@ -24,6 +24,9 @@ impl Raft {
         match (&self.state, self.leader) {
             (_, None) => self.refuse(token, Refusal::NoLeader, out),
             (State::Leader(_), _) if bytes > self.proposal_credit() => self.refuse(token, Refusal::Busy, out),
+            (State::Leader(_), _) if buggify!(self.config.buggify, "raft.propose.busy") => {
+                self.refuse(token, Refusal::Busy, out);
+            }
             (State::Leader(_), _) => self.collect(commands, bytes),
             _ => self.following.forwards.extend(commands),
         }
@@ -32,7 +35,8 @@ impl Raft {
     /// A follower's commands; nobody waits for a refusal, so too many are simply dropped.
     pub(crate) fn on_forward(&mut self, commands: Vec<Command>) {
         let bytes = commands_bytes(&commands);
-        if matches!(self.state, State::Leader(_)) && bytes <= self.proposal_credit() {
+        let is_dropped = buggify!(self.config.buggify, "raft.forward.not_taken");
+        if matches!(self.state, State::Leader(_)) && bytes <= self.proposal_credit() && !is_dropped {
             self.collect(commands, bytes);
         }
     }
@@ -59,13 +63,16 @@ impl Raft {
 
     /// Everything proposed since the last flush becomes one entry, or a few if it is much.
     pub(crate) fn append_proposals(&mut self, now: Now) {
-        if self.proposals.is_empty() || self.is_handing_over() {
+        let waits = self.is_handing_over() || buggify!(self.config.buggify, "raft.propose.later");
+        if self.proposals.is_empty() || waits {
             return;
         }
         // A state machine's time never goes back, whatever this node's clock did.
         self.wall = self.wall.max(now.wall);
         self.proposals_bytes = 0;
-        for commands in split(std::mem::take(&mut self.proposals), self.config.entry_bytes_max) {
+        let one_by_one = buggify!(self.config.buggify, "raft.propose.one_command");
+        let bytes_max = if one_by_one { 1 } else { self.config.entry_bytes_max };
+        for commands in split(std::mem::take(&mut self.proposals), bytes_max) {
             let entry = Entry { kind: EntryKind::Commands, payload: encode_batch(self.wall, commands) };
             self.append_own(Record { term: self.term, entry });
         }
@@ -73,10 +80,16 @@ impl Raft {
 
     pub(crate) fn send_forwards(&mut self, out: &mut Out<Raft>) {
         let Some(leader) = self.leader else { return };
-        if self.following.forwards.is_empty() {
+        if self.following.forwards.is_empty() || buggify!(self.config.buggify, "raft.forward.later") {
             return;
         }
-        for commands in split(std::mem::take(&mut self.following.forwards), self.config.entry_bytes_max) {
+        let one_by_one = buggify!(self.config.buggify, "raft.forward.one_command");
+        let bytes_max = if one_by_one { 1 } else { self.config.entry_bytes_max };
+        for commands in split(std::mem::take(&mut self.following.forwards), bytes_max) {
+            if buggify!(self.config.buggify, "raft.forward.twice") {
+                let commands = commands.clone();
+                self.send_now(Dest::Node(leader), Message::Forward { commands }, Lane::Bulk, out);
+            }
             self.send_now(Dest::Node(leader), Message::Forward { commands }, Lane::Bulk, out);
         }
     }

@@ -5,7 +5,7 @@ use consensus::{
     Protocol, ReadLevel, ReconfigureMode, Recovered, Request, Role, Status, Token, WriteSeq,
 };
 use std::hash::Hash;
-use types::{Command, Epoch, Fingerprinter, NodeId, Now, Rng, Slot, Time, WallTime};
+use types::{Command, Epoch, Fingerprinter, NodeId, Now, Rng, Slot, Time, WallTime, buggify};
 
 use crate::append::Following;
 use crate::configurations::Configurations;
@@ -112,6 +112,9 @@ impl Protocol for Raft {
         self.start_read_round(now, out);
         self.try_finish_repair(now);
         self.note_founding();
+        if buggify!(self.config.buggify, "raft.meta.saved_again") {
+            self.save_meta();
+        }
         if let Some((seq, ops)) = self.writes.take(now.mono) {
             out.actions.push(Action::Persist { seq, ops });
         }

@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 
 use consensus::{Dest, Event, Lane, Out, ReadLevel, Refusal, Token, WriteSeq};
-use types::{NodeId, Now, Slot};
+use types::{NodeId, Now, Slot, buggify};
 
 use crate::progress::Progress;
 use crate::raft::State;
@@ -133,7 +133,8 @@ impl Raft {
             State::Leader(leading) => {
                 let rounds = &mut leading.rounds;
                 let may_begin = commit >= leading.term_start || planted!(self, ReadsBeforeOwnCommit);
-                if rounds.waiting.is_empty() || rounds.current.is_some() || !may_begin {
+                let waits = !may_begin || buggify!(self.config.buggify, "raft.read.round_later");
+                if rounds.waiting.is_empty() || rounds.current.is_some() || waits {
                     return;
                 }
                 if planted!(self, ReusesReadRounds) {
@@ -142,7 +143,11 @@ impl Raft {
                 } else {
                     rounds.latest += 1;
                 }
-                rounds.current = Some(Round { at, readers: std::mem::take(&mut rounds.waiting) });
+                let mut readers = std::mem::take(&mut rounds.waiting);
+                if buggify!(self.config.buggify, "raft.read.round_of_one") {
+                    rounds.waiting = readers.split_off(1);
+                }
+                rounds.current = Some(Round { at, readers });
                 leading.heartbeat_due = true;
                 self.answer_reads(out); // a group of one needs nobody's confirmation
             }
@@ -157,7 +162,8 @@ impl Raft {
         if leased.is_empty() {
             return;
         }
-        let (holds_lease, at) = (self.holds_lease(now), self.commit);
+        let is_trusted = !buggify!(self.config.buggify, "raft.read.lease_not_trusted");
+        let (holds_lease, at) = (is_trusted && self.holds_lease(now), self.commit);
         for token in leased {
             if holds_lease {
                 self.emit(Event::ReadReady { token, at }, WriteSeq::NONE, out);
@@ -177,8 +183,15 @@ impl Raft {
         if asking.asked.len() >= QUESTIONS_MAX {
             asking.asked.pop_front();
         }
-        asking.asked.push_back((ask, std::mem::take(&mut asking.waiting)));
+        let mut tokens = std::mem::take(&mut asking.waiting);
+        if buggify!(self.config.buggify, "raft.read.asks_for_one") {
+            asking.waiting = tokens.split_off(1);
+        }
+        asking.asked.push_back((ask, tokens));
         self.send_now(Dest::Node(leader), Message::ReadAsk { ask }, Lane::Control, out);
+        if buggify!(self.config.buggify, "raft.read.asks_twice") {
+            self.send_now(Dest::Node(leader), Message::ReadAsk { ask }, Lane::Control, out);
+        }
     }
 
     /// Ends the current round if a majority confirmed it.
@@ -206,6 +219,7 @@ impl Raft {
     fn answer_reader(&self, reader: Reader, at: Slot, out: &mut Out<Raft>) {
         match reader {
             Reader::Local(token) => self.emit(Event::ReadReady { token, at }, WriteSeq::NONE, out),
+            Reader::Peer(..) if buggify!(self.config.buggify, "raft.read.answer_unsaid") => {}
             Reader::Peer(peer, ask) => {
                 self.send_now(Dest::Node(peer), Message::ReadAnswer { ask, at }, Lane::Control, out);
             }

@@ -19,7 +19,7 @@ use consensus::{
     Change, ChangeRefusal, Dest, Entry, EntryKind, Event, Lane, Membership, Out, Refusal, Standing,
 };
 use consensus::{Token, WriteSeq};
-use types::{NodeId, Now, Slot, Wire};
+use types::{NodeId, Now, Slot, Wire, buggify};
 
 use crate::progress::{Flow, Progress};
 use crate::raft::State;
@@ -117,7 +117,8 @@ impl Raft {
         let State::Leader(leading) = &self.state else { return Err(ChangeRefusal::Pending) };
         let is_settled =
             self.founded && self.commit >= leading.term_start && self.commit >= self.configurations.slot();
-        if (!is_settled && !planted!(self, SkipsJoint)) || leading.handover.is_some() {
+        let is_refused = buggify!(self.config.buggify, "raft.member.pending");
+        if (!is_settled && !planted!(self, SkipsJoint)) || leading.handover.is_some() || is_refused {
             return Err(ChangeRefusal::Pending);
         }
         let next = self.membership().changed(changes)?;
@@ -184,7 +185,8 @@ impl Raft {
         self.advance_founding(now);
         let slot = self.configurations.slot();
         let State::Leader(leading) = &mut self.state else { return };
-        if self.commit < slot || self.commit < leading.term_start {
+        let waits = buggify!(self.config.buggify, "raft.member.advances_later");
+        if self.commit < slot || self.commit < leading.term_start || waits {
             return;
         }
         let membership = self.configurations.current();
@@ -206,7 +208,9 @@ impl Raft {
         let State::Leader(leading) = &self.state else { return };
         let membership = self.configurations.current();
         // There is progress for every member but the leader itself, so that fewer than the members means nobody else.
-        if self.commit < self.configurations.slot() || leading.progress.len() < membership.members.len() {
+        let waits = self.commit < self.configurations.slot()
+            || buggify!(self.config.buggify, "raft.member.dropped_later");
+        if waits || leading.progress.len() < membership.members.len() {
             return;
         }
         let is_gone = |node: &&NodeId| !membership.members.contains_key(*node);
@@ -218,6 +222,9 @@ impl Raft {
     }
 
     fn promote_joining(&mut self, now: Now) {
+        if buggify!(self.config.buggify, "raft.member.promoted_later") {
+            return;
+        }
         let joining = self.membership().with(Standing::Joining).find(|node| self.has_caught_up(now, *node));
         if let Some(node) = joining
             && let Ok(next) = self.next_membership(now, &[Change::Promote { node }])

@@ -14,7 +14,7 @@
 //! Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage", FAST'18.
 
 use consensus::{Out, Recovered};
-use types::{NodeId, Now, Rng, Slot, SlotState, Time};
+use types::{NodeId, Now, Rng, Slot, SlotState, Time, buggify};
 
 use crate::append::Following;
 use crate::configurations::Configurations;
@@ -212,7 +212,10 @@ impl Raft {
         let whole = self.following.verified.min(self.writes.durable_slot());
         let is_enough = planted!(self, RepairEndsEarly);
         let is_whole = self.repair.goal.is_some_and(|goal| whole >= goal || is_enough);
-        if self.integrity == Integrity::LogLost && is_whole {
+        if self.integrity == Integrity::LogLost
+            && is_whole
+            && !buggify!(self.config.buggify, "raft.repair.finished_later")
+        {
             self.cut_lost_tail();
             self.integrity = Integrity::Intact;
             self.save_meta();

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use consensus::{Action, Lane, Out, WriteSeq};
-use types::{NodeId, Now, Slot, Time};
+use types::{NodeId, Now, Slot, Time, buggify};
 
 use crate::handover::Handover;
 use crate::progress::{Flow, Progress};
@@ -115,13 +115,18 @@ impl Raft {
     pub(crate) fn send_appends(&mut self, now: Now, out: &mut Out<Raft>) {
         while let Some((next, peers)) = self.next_append() {
             let prev = next.prev();
-            let Some(prev_term) = self.log.term_at(prev) else {
+            let unneeded = next <= self.log.last() && self.checkpoint > Slot::ZERO;
+            let unneeded = unneeded && buggify!(self.config.buggify, "raft.transfer.not_needed");
+            let Some(prev_term) = self.log.term_at(prev).filter(|_| !unneeded) else {
                 self.begin_transfers(now, &peers, out);
                 continue;
             };
             let last = self.log.last();
             let entries = match next > last {
                 true => Some(Vec::new()),
+                false if buggify!(self.config.buggify, "raft.append.one_entry") => {
+                    self.log.read(next, last, 1)
+                }
                 false => self.log.read(next, last, self.config.append_bytes_max),
             };
             match entries {
@@ -134,10 +139,18 @@ impl Raft {
     /// The lowest slot that some peer may be sent now, and everyone who may be sent it.
     fn next_append(&self) -> Option<(Slot, Vec<NodeId>)> {
         let State::Leader(leading) = &self.state else { return None };
+        if buggify!(self.config.buggify, "raft.append.later") {
+            return None;
+        }
+        let narrow = buggify!(self.config.buggify, "raft.append.window_of_one");
         let last = self.log.last();
-        let ready = || leading.progress.iter().filter(|(_, progress)| progress.may_send(last, &self.config));
+        let may_send = |it: &Progress| it.may_send(last, &self.config) && (!narrow || it.inflight() == 0);
+        let ready = || leading.progress.iter().filter(|(_, progress)| may_send(progress));
         let next = ready().map(|(_, progress)| progress.next).min()?;
-        Some((next, ready().filter(|(_, progress)| progress.next == next).map(|(peer, _)| *peer).collect()))
+        let count =
+            if buggify!(self.config.buggify, "raft.append.not_shared") { 1 } else { leading.progress.len() };
+        let level = ready().filter(|(_, progress)| progress.next == next).map(|(peer, _)| *peer);
+        Some((next, level.take(count).collect()))
     }
 
     fn send_append(
@@ -158,6 +171,9 @@ impl Raft {
         let (term, incarnation) = (self.term, self.stamp.incarnation);
         let message = Message::Append { term, incarnation, prev, prev_term, commit, entries };
         if let Some(to) = dest(peers) {
+            if buggify!(self.config.buggify, "raft.append.twice") {
+                self.send_now(to.clone(), message.clone(), Lane::Bulk, out);
+            }
             self.send_now(to, message, Lane::Bulk, out);
         }
     }
@@ -194,6 +210,9 @@ impl Raft {
 
     /// Tells peers of a new commit index that no append of this flush carried.
     pub(crate) fn send_commits(&mut self, out: &mut Out<Raft>) {
+        if buggify!(self.config.buggify, "raft.commit.not_said") {
+            return;
+        }
         let (term, commit) = (self.term, self.commit);
         let State::Leader(leading) = &mut self.state else { return };
         let mut peers = Vec::new();
@@ -214,7 +233,9 @@ impl Raft {
         let (term, incarnation, commit) = (self.term, self.stamp.incarnation, self.commit);
         let rest = self.may_rest(now);
         let State::Leader(leading) = &mut self.state else { return };
-        if !std::mem::take(&mut leading.heartbeat_due) {
+        let is_due = std::mem::take(&mut leading.heartbeat_due)
+            && !buggify!(self.config.buggify, "raft.heartbeat.left_out");
+        if !is_due && !buggify!(self.config.buggify, "raft.heartbeat.now") {
             return;
         }
         let round = leading.rounds.latest();
@@ -285,8 +306,12 @@ impl Raft {
         let Some(progress) = self.progress(from) else { return };
         let has_restarted = verified < progress.matched;
         let is_sent_entries = !matches!(progress.flow, Flow::Checkpoint(_));
-        if progress.heartbeat_answered() || (has_restarted && is_sent_entries) {
+        let seems_lost = progress.heartbeat_answered() || (has_restarted && is_sent_entries);
+        if seems_lost || (is_sent_entries && buggify!(self.config.buggify, "raft.append.asks_whether_lost")) {
             self.ask_whether_lost(from, out);
+        }
+        if buggify!(self.config.buggify, "raft.append.probes_again") {
+            self.probe_again(from);
         }
     }
 
@@ -309,6 +334,10 @@ impl Raft {
         if self.leader == Some(peer) {
             self.lose_leader(now);
         }
+        self.probe_again(peer);
+    }
+
+    fn probe_again(&mut self, peer: NodeId) {
         if let Some(progress) = self.progress(peer)
             && matches!(progress.flow, Flow::Replicate)
         {

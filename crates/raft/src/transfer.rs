@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use consensus::{CheckpointMeta, Dest, Event, Lane, Out, TransferId, WriteSeq};
-use types::{NodeId, Now, Slot};
+use types::{NodeId, Now, Slot, buggify};
 
 use crate::progress::{Flow, Progress};
 use crate::raft::State;
@@ -99,7 +99,11 @@ impl Raft {
     }
 
     fn read_chunk(&mut self, peer: NodeId, out: &mut Out<Raft>) {
-        let window = self.config.chunks_inflight_max;
+        let window = if buggify!(self.config.buggify, "raft.transfer.one_chunk") {
+            1
+        } else {
+            self.config.chunks_inflight_max
+        };
         let Some(Progress { flow: Flow::Checkpoint(transfer), .. }) = self.progress(peer) else { return };
         let id = transfer.id;
         if let Some(index) = transfer.next_chunk(window) {
@@ -125,7 +129,12 @@ impl Raft {
         let (term, wall) = (self.term, self.wall);
         let incarnation = self.stamp.incarnation;
         let message = Message::Chunk { term, incarnation, transfer: id, meta, wall, index, chunk, last };
-        self.send_now(Dest::Node(peer), message, Lane::Bulk, out);
+        if buggify!(self.config.buggify, "raft.transfer.chunk_twice") {
+            self.send_now(Dest::Node(peer), message.clone(), Lane::Bulk, out);
+        }
+        if !buggify!(self.config.buggify, "raft.transfer.chunk_not_sent") {
+            self.send_now(Dest::Node(peer), message, Lane::Bulk, out);
+        }
         self.read_chunk(peer, out);
     }
 
@@ -139,8 +148,10 @@ impl Raft {
     ) {
         let Some(progress) = self.progress(from) else { return };
         progress.contact = now.mono;
+        let gives_up = buggify!(self.config.buggify, "raft.transfer.given_up");
+        let goes_back = buggify!(self.config.buggify, "raft.transfer.goes_back");
         let Some(transfer) = self.transfer(from, id) else { return };
-        if failed {
+        if failed || gives_up {
             return self.give_up_transfer(from, out);
         }
         // A peer that has fewer chunks than before has restarted; it stops answering for this transfer.
@@ -148,6 +159,9 @@ impl Raft {
             transfer.acked = next;
             transfer.idle = 0;
             transfer.retries = 0;
+        }
+        if goes_back {
+            transfer.go_back();
         }
         self.read_chunk(from, out);
     }

@@ -15,5 +15,7 @@ fn main() {
         }
         failed += u64::from(!report.is_ok());
     }
-    println!("{count} seeds, {failed} failed\n{total:#?}");
+    let (fired, quiet) = total.sites_by_firing();
+    total.sites.clear();
+    println!("{count} seeds, {failed} failed\n{total:#?}\n{} sites fired, not {quiet:?}", fired.len());
 }

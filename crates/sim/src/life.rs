@@ -22,7 +22,7 @@ use consensus::{Action, Dest, Errand, GateQueue, Input, Out, Request, Submitter,
 use kv::{CheckpointWriter, Kv};
 use storage::{Log, MemEngine, MemView, ScrubCursor, SimDisk};
 use trace::{Details, Kind, OpId, Stamp};
-use types::{NodeId, Now, Slot, Time, WallTime, Wire};
+use types::{Buggify, NodeId, Now, Slot, Time, WallTime, Wire, buggify};
 
 use crate::explain::Waiting;
 use crate::keys::{self, Purpose};
@@ -72,6 +72,7 @@ pub(crate) struct Life<P: Subject> {
     submitter: Submitter,
     gates: GateQueue<Held<P>>,
     mutation: Mutation,
+    buggify: Buggify,
     inbox: VecDeque<Incoming<P>>,
     batch_due: bool,
     timer_at: Option<Time>,
@@ -117,9 +118,12 @@ pub(crate) struct Birth<P: Subject> {
     pub(crate) wall_skew_ms: i64,
     pub(crate) drift_ppm: i64,
     pub(crate) mutation: Mutation,
+    pub(crate) buggify: Buggify,
     pub(crate) armed: Option<CrashPoint>,
 }
 
+/// How late a starved thread may be.
+const LATE: Duration = Duration::from_millis(5);
 /// The Unix time, in milliseconds, at which worlds begin.
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
@@ -142,6 +146,7 @@ impl<P: Subject> Life<P> {
             submitter: birth.submitter,
             gates: GateQueue::default(),
             mutation: birth.mutation,
+            buggify: birth.buggify,
             inbox: VecDeque::new(),
             batch_due: false,
             timer_at: None,
@@ -247,7 +252,11 @@ impl<P: Subject> Life<P> {
         if !self.batch_due {
             self.batch_due = true;
             let step = shared.setup.pace.step;
-            self.later(self.latency(step, 0, shared) + self.extra_step, Work::Batch, shared);
+            let mut after = self.latency(step, 0, shared) + self.extra_step;
+            if buggify!(self.buggify, "driver.batch.late") {
+                after += LATE;
+            }
+            self.later(after, Work::Batch, shared);
         }
     }
 
@@ -271,7 +280,7 @@ impl<P: Subject> Life<P> {
         let now = self.now(shared);
         let mut out = Out::default();
         let mut outcomes = Vec::new();
-        for incoming in std::mem::take(&mut self.inbox) {
+        for incoming in self.take_inbox(shared) {
             match incoming {
                 Incoming::Input(input) => self.core.step(now, input, &mut out),
                 Incoming::Ask(op) => self.ask(op, now.mono, shared)?,
@@ -279,7 +288,8 @@ impl<P: Subject> Life<P> {
                 Incoming::Poison(bytes) => self.propose_poison(bytes, now.mono, shared),
             }
         }
-        if self.core.deadline().is_some_and(|deadline| deadline <= now.mono) {
+        let is_due = self.core.deadline().is_some_and(|deadline| deadline <= now.mono);
+        if is_due || buggify!(self.buggify, "driver.batch.timer_unasked") {
             self.core.step(now, Input::Timer, &mut out);
         }
         self.submitter.timer(now.mono, &mut outcomes);
@@ -292,6 +302,20 @@ impl<P: Subject> Life<P> {
         self.look(shared)?;
         self.set_timer(shared);
         Ok(())
+    }
+
+    /// What the next batch takes: everything, as a rule, in the order in which it came.
+    fn take_inbox(&mut self, shared: &mut Shared) -> VecDeque<Incoming<P>> {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        if buggify!(self.buggify, "driver.batch.messages_last") {
+            let is_message = |it: &Incoming<P>| matches!(it, Incoming::Input(Input::Recv { .. }));
+            inbox.make_contiguous().sort_by_key(is_message);
+        }
+        if inbox.len() > 1 && buggify!(self.buggify, "driver.batch.one_input") {
+            self.inbox = inbox.split_off(1);
+            self.wake(shared);
+        }
+        inbox
     }
 
     /// Carries out the actions of a batch, in order.
@@ -334,11 +358,24 @@ impl<P: Subject> Life<P> {
         match free {
             Held::Send { to, bytes, text, cause } => {
                 for node in to.nodes() {
-                    shared.send(self.id, *node, bytes.clone(), &text, cause);
+                    self.send(*node, &bytes, &text, cause, shared);
                 }
                 Ok(())
             }
             Held::Event(event) => self.event(event, shared),
+        }
+    }
+
+    fn send(&mut self, to: NodeId, bytes: &Bytes, text: &str, cause: Stamp, shared: &mut Shared) {
+        if buggify!(self.buggify, "driver.send.not") {
+            return;
+        }
+        shared.send(self.id, to, bytes.clone(), text, cause);
+        if buggify!(self.buggify, "driver.send.twice") {
+            shared.send(self.id, to, bytes.clone(), text, cause);
+        }
+        if buggify!(self.buggify, "driver.send.connection_breaks") {
+            self.take(Incoming::Input(Input::Unreachable { peer: to }), shared);
         }
     }
 
@@ -355,7 +392,10 @@ impl<P: Subject> Life<P> {
     fn set_timer(&mut self, shared: &mut Shared) {
         let deadlines = [self.core.deadline(), self.submitter.deadline()];
         let Some(next) = deadlines.into_iter().flatten().min() else { return };
-        let at = self.clock.when(next).max(shared.now());
+        let mut at = self.clock.when(next).max(shared.now());
+        if buggify!(self.buggify, "driver.timer.late") {
+            at = at + LATE;
+        }
         if self.timer_at.is_none_or(|set| at < set) {
             self.timer_at = Some(at);
             let work = Work::Timer { at };

@@ -6,7 +6,7 @@ use consensus::{Membership, Recovered, Submitter, SubmitterConfig};
 use kv::{Kv, OpenKvError};
 use storage::{Identity, Log, LogOptions, MemEngine, OpenLogError, Plan, Recovery, SimDisk};
 use trace::{Details, Kind, Stamp};
-use types::{NodeId, Rng, SessionId, Slot, SlotState, Time, Wire};
+use types::{Buggify, NodeId, Rng, SessionId, Slot, SlotState, Time, Wire, buggify};
 
 use crate::keys::{self, Purpose};
 use crate::life::{Birth, Life};
@@ -21,6 +21,7 @@ pub(crate) struct Node<P: Subject> {
     pub(crate) id: NodeId,
     pub(crate) life: Option<Life<P>>,
     pub(crate) disk: SimDisk,
+    pub(crate) buggify: Buggify,
     engine: MemEngine,
     lives: u64,
     /// Which planned start is the valid one; a later plan replaces an earlier one.
@@ -74,6 +75,7 @@ impl<P: Subject> Node<P> {
             id,
             life: None,
             disk: disk_of(id, shared.seed),
+            buggify: shared.buggify_of(id.0),
             engine: MemEngine::default(),
             lives: 0,
             restart: 0,
@@ -128,8 +130,13 @@ impl<P: Subject> Node<P> {
         self.lose_disk(shared);
         self.flip_bits(shared);
         let identity = Identity { cluster: CLUSTER, node: self.id };
-        let log_options = log_options(options, shared);
-        let (log, recovery) = match Log::open(self.disk.clone(), identity, log_options) {
+        let log_options = self.log_options(options, shared);
+        let open = || Log::open(self.disk.clone(), identity, log_options.clone());
+        let mut opened = open();
+        if opened.is_ok() && buggify!(self.buggify, "driver.open.twice") {
+            opened = open();
+        }
+        let (log, recovery) = match opened {
             Ok(opened) => opened,
             // Without power nothing can be read; what that looks like to the log does not count.
             Err(error) if matches!(error, OpenLogError::Disk(_)) || self.disk.is_off() => {
@@ -146,7 +153,8 @@ impl<P: Subject> Node<P> {
             Err(error) => return Err(Stop::broken("the log opens", format!("{:?}: {error}", self.id))),
         };
         let kv = open_state(self.engine.clone(), options)
-            .map_err(|error| Stop::broken("the state opens", format!("{:?}: {error}", self.id)))?;
+            .map_err(|error| Stop::broken("the state opens", format!("{:?}: {error}", self.id)))?
+            .with_buggify(self.buggify.clone());
         for fact in &recovery.report {
             shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named(fact.clone()));
         }
@@ -164,7 +172,7 @@ impl<P: Subject> Node<P> {
     ) -> Result<(), Stop> {
         let voters = shared.setup.voters();
         let founders = if voters.contains(&self.id) { Membership::of(voters) } else { Membership::default() };
-        let config = P::config(self.id, founders, &shared.setup.tuning, options);
+        let config = P::config(self.id, founders, &shared.setup.tuning, options, &self.buggify);
         let dies = std::mem::take(&mut self.dies_in_recovery);
         let birth = Birth {
             id: self.id,
@@ -179,6 +187,7 @@ impl<P: Subject> Node<P> {
             wall_skew_ms: self.wall_skew_ms,
             drift_ppm: self.drift_ppm,
             mutation: options.mutation(),
+            buggify: self.buggify.clone(),
             armed: dies.then_some(CrashPoint::Recovery),
         };
         let (mut life, began) = Life::begin(birth, shared);
@@ -197,6 +206,7 @@ impl<P: Subject> Node<P> {
             retry_after: shared.setup.tuning.election,
             hold_max: shared.setup.tuning.hold,
             batch_bytes_max: shared.setup.tuning.batch_bytes,
+            buggify: self.buggify.clone(),
             #[cfg(feature = "planted")]
             planted: options.planted.and_then(crate::bugbank::Bug::in_submitter),
         };
@@ -213,7 +223,10 @@ impl<P: Subject> Node<P> {
         drop(life);
         self.paused_until = None;
         self.lose_unsynced(shared);
-        let down_for = std::mem::take(&mut self.down_for);
+        let mut down_for = std::mem::take(&mut self.down_for);
+        if buggify!(self.buggify, "driver.restart.at_once") {
+            down_for = Duration::ZERO;
+        }
         self.plan_start(down_for.max(Duration::from_millis(1)), shared);
     }
 
@@ -278,6 +291,17 @@ impl<P: Subject> Node<P> {
         shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named("lost"));
     }
 
+    fn log_options(&self, options: &Options, shared: &Shared) -> LogOptions {
+        #[cfg(not(feature = "planted"))]
+        let _ = options;
+        LogOptions {
+            buggify: self.buggify.clone(),
+            #[cfg(feature = "planted")]
+            planted: options.planted.and_then(crate::bugbank::Bug::in_log),
+            ..LogOptions::with_segment_bytes(shared.setup.pace.segment_bytes)
+        }
+    }
+
     fn flip_bits(&mut self, shared: &mut Shared) {
         let rot = std::mem::take(&mut self.rot);
         if rot == 0 {
@@ -317,16 +341,6 @@ fn flip_bit(disk: &SimDisk, rng: &mut Rng) {
     let Some(name) = rng.pick(&names) else { return };
     let size = disk.content(name).map_or(0, |content| content.len() as u64);
     disk.flip_bit(name, rng.below(size), rng.below(8) as u32);
-}
-
-fn log_options(options: &Options, shared: &Shared) -> LogOptions {
-    #[cfg(not(feature = "planted"))]
-    let _ = options;
-    LogOptions {
-        #[cfg(feature = "planted")]
-        planted: options.planted.and_then(crate::bugbank::Bug::in_log),
-        ..LogOptions::with_segment_bytes(shared.setup.pace.segment_bytes)
-    }
 }
 
 /// What recovery found, decoded. A record that is intact but cannot be decoded counts as damaged.

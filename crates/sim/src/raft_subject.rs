@@ -2,7 +2,7 @@
 
 use consensus::Membership;
 use raft::{Config, Meta, Raft};
-use types::NodeId;
+use types::{Buggify, NodeId};
 
 use crate::options::Options;
 use crate::setup::Tuning;
@@ -11,7 +11,13 @@ use crate::subject::Subject;
 impl Subject for Raft {
     const NAME: &'static str = "raft";
 
-    fn config(id: NodeId, founders: Membership, tuning: &Tuning, options: &Options) -> Config {
+    fn config(
+        id: NodeId,
+        founders: Membership,
+        tuning: &Tuning,
+        options: &Options,
+        buggify: &Buggify,
+    ) -> Config {
         #[cfg(not(feature = "planted"))]
         let _ = options;
         Config {
@@ -26,6 +32,7 @@ impl Subject for Raft {
             quiesce_after: tuning.quiesce_after,
             priority: if tuning.preferred == Some(id) { 2 } else { 1 },
             lease_drift_ppm: tuning.lease_drift_ppm,
+            buggify: buggify.clone(),
             #[cfg(feature = "planted")]
             planted: options.planted.and_then(crate::bugbank::Bug::in_raft),
             membership: founders,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use types::buggify::{Coverage, SITES};
+
 use crate::oracle::Broken;
 
 /// One run's result.
@@ -68,6 +70,10 @@ pub struct Counters {
     pub crashes: u64,
     /// Checks that ran out of their budget and left the verdict to the others.
     pub undecided: u64,
+    /// How often each named site was reached and fired, in the order of `types::buggify::SITES`; empty in builds
+    /// without them.
+    #[serde(skip)]
+    pub sites: Vec<Coverage>,
     /// Faults that began, by kind.
     pub faults: std::collections::BTreeMap<&'static str, u64>,
 }
@@ -83,6 +89,13 @@ impl Counters {
     /// All faults together.
     pub fn faults_total(&self) -> u64 {
         self.faults.values().sum()
+    }
+
+    /// The named sites that fired at least once, and those that never did.
+    pub fn sites_by_firing(&self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let named = SITES.iter().map(|(name, _)| *name).zip(&self.sites);
+        let (fired, quiet): (Vec<_>, Vec<_>) = named.partition(|(_, coverage)| coverage.fired > 0);
+        (fired.into_iter().map(|(name, _)| name).collect(), quiet.into_iter().map(|(name, _)| name).collect())
     }
 
     /// Adds another run's counters to these.
@@ -107,10 +120,23 @@ impl Counters {
         for (mine, theirs) in pairs {
             *mine += theirs;
         }
+        self.sites = add_coverage(std::mem::take(&mut self.sites), other.sites.clone());
         for (kind, count) in &other.faults {
             *self.faults.entry(kind).or_default() += count;
         }
     }
+}
+
+/// Adds site by site; what has no sites adds nothing.
+pub(crate) fn add_coverage(mut sum: Vec<Coverage>, other: Vec<Coverage>) -> Vec<Coverage> {
+    if sum.is_empty() {
+        return other;
+    }
+    for (mine, theirs) in sum.iter_mut().zip(other) {
+        mine.reached += theirs.reached;
+        mine.fired += theirs.fired;
+    }
+    sum
 }
 
 impl fmt::Display for Report {

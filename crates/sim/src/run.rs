@@ -12,7 +12,7 @@ use std::time::Duration;
 use checker::{Call, ClientId, FinalState, Level, Outcome, Verdict};
 use storage::MemEngine;
 use trace::{Details, Kind, OpId, Recorder, Stamp};
-use types::{NodeId, Time};
+use types::{Buggify, NodeId, Time};
 
 use crate::convert;
 use crate::explain::{Aim, explain};
@@ -20,7 +20,7 @@ use crate::keys::{self, Purpose};
 use crate::network::Disturbance;
 use crate::options::{Options, Protocol, idles};
 use crate::oracle::Broken;
-use crate::report::{Failure, Report};
+use crate::report::{Failure, Report, add_coverage};
 use crate::schedule::{self, Schedule, Weather};
 use crate::setup::Setup;
 use crate::subject::Subject;
@@ -81,10 +81,12 @@ pub fn run<P: Subject>(options: &Options, seed: u64, recorder: Recorder) -> Repo
         Ok(Err(broken)) => Some(broken),
         Err(panic) => Some(Broken { check: "no panic", detail: panic_text(panic.as_ref()) }),
     };
+    let coverage = world.buggified().map(Buggify::coverage).fold(Vec::new(), add_coverage);
     let shared = &mut world.shared;
     shared.counters.committed = shared.oracle.committed_last().0;
     shared.counters.leaders = shared.oracle.epochs_led();
     shared.counters.changes = shared.oracle.register.changes;
+    shared.counters.sites = coverage;
     let virtual_time = shared.now().since(Time(0));
     if let Some(broken) = &broken {
         shared.record(None, Stamp::NONE, Kind::Violation, || Details::named(broken.to_string()));
@@ -132,6 +134,7 @@ fn progress_limit(setup: &Setup) -> Duration {
 /// Ends the storm: a majority gets well, and what is wrong with the others stays wrong for ever.
 fn heal<P: Subject>(world: &mut World<P>) -> BTreeSet<NodeId> {
     world.stormy = false;
+    world.buggified().for_each(Buggify::rest);
     let core = choose_core(world);
     world.shared.net.heal(&core);
     let ids: Vec<NodeId> = world.nodes.keys().copied().collect();

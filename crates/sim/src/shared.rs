@@ -6,7 +6,7 @@ use std::hash::Hasher;
 use bytes::Bytes;
 use checker::{ClientId, History, Outcome};
 use trace::{Details, Kind, MessageId, OpId, Recorder, Stamp};
-use types::{Fingerprinter, NodeId, Time};
+use types::{Buggify, Fingerprinter, NodeId, Time};
 
 use crate::network::Network;
 use crate::oracle::{Broken, Oracle};
@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) finished: Vec<(OpId, ClientId)>,
     pub(crate) recorder: Recorder,
     pub(crate) counters: Counters,
+    /// For what is no node's: the clients.
+    pub(crate) buggify: Buggify,
     messages: u64,
     hash: Fingerprinter,
 }
@@ -95,7 +97,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(seed: u64, setup: Setup, net: Network, recorder: Recorder) -> Shared {
         let oracle = Oracle::new(&setup.ids(), &setup.voters());
-        Shared {
+        let mut shared = Shared {
             seed,
             setup,
             queue: Queue::new(),
@@ -107,9 +109,17 @@ impl Shared {
             finished: Vec::new(),
             recorder,
             counters: Counters::default(),
+            buggify: Buggify::default(),
             messages: 0,
             hash: Fingerprinter::default(),
-        }
+        };
+        shared.buggify = shared.buggify_of(0);
+        shared
+    }
+
+    /// What `who` does more often than usual, in the same world from the same choice of sites.
+    pub(crate) fn buggify_of(&self, who: u64) -> Buggify {
+        if self.setup.buggified { Buggify::draw(self.seed, who) } else { Buggify::default() }
     }
 
     pub(crate) fn now(&self) -> Time {

@@ -1,7 +1,7 @@
 //! What the simulator needs to know of a protocol besides its traits: a name, and how to configure a replica.
 
 use consensus::{Consensus, Membership};
-use types::NodeId;
+use types::{Buggify, NodeId};
 
 use crate::options::Options;
 use crate::setup::Tuning;
@@ -13,7 +13,13 @@ pub trait Subject: Consensus {
 
     /// The configuration of one replica. `founders` are the voters that the group begins with; nobody for a node
     /// that joins it later.
-    fn config(id: NodeId, founders: Membership, tuning: &Tuning, options: &Options) -> Self::Config;
+    fn config(
+        id: NodeId,
+        founders: Membership,
+        tuning: &Tuning,
+        options: &Options,
+        buggify: &Buggify,
+    ) -> Self::Config;
 
     /// What a disk holds on which nothing stands yet but its number.
     fn numbered(incarnation: u64) -> Self::Meta;

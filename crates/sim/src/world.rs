@@ -6,7 +6,7 @@ use std::time::Duration;
 use checker::{ClientId, Outcome};
 use consensus::{Input, Role};
 use trace::{Details, Kind, OpId, Recorder, Stamp};
-use types::{NodeId, Time};
+use types::{Buggify, NodeId, Time, buggify};
 
 use crate::convert;
 use crate::keys::{self, Purpose};
@@ -65,6 +65,11 @@ impl<P: Subject> World<P> {
             shared.queue.at(Time(0), Coming::Ask { client: id });
         }
         World { shared, nodes, options: options.clone(), schedule, stormy: true, same_moment: (Time(0), 0) }
+    }
+
+    /// All that decides about named sites.
+    pub(crate) fn buggified(&self) -> impl Iterator<Item = &Buggify> {
+        self.nodes.values().map(|node| &node.buggify).chain([&self.shared.buggify])
     }
 
     /// Lets time go on until `limit`, or until `done` says so; returns whether it did.
@@ -196,7 +201,13 @@ impl<P: Subject> World<P> {
             if failed || rng.chance_ppm(shared.setup.workload.roam_ppm) {
                 asker.at = NodeId(rng.between(1, shared.setup.nodes + shared.setup.spares));
             }
-            let think = rng.below(shared.setup.workload.think.as_micros() as u64 + 1);
+            if buggify!(shared.buggify, "client.moves") {
+                asker.at = NodeId(rng.between(1, shared.setup.nodes + shared.setup.spares));
+            }
+            let mut think = rng.below(shared.setup.workload.think.as_micros() as u64 + 1);
+            if buggify!(shared.buggify, "client.asks_at_once") {
+                think = 1;
+            }
             let at = shared.now() + Duration::from_micros(think);
             shared.queue.at(at, Coming::Ask { client });
         }
@@ -224,7 +235,10 @@ impl<P: Subject> World<P> {
         let op = shared.history.invoke_at_level(client, now, question.call, question.level);
         shared.opened(op, client);
         shared.record(None, Stamp::NONE, Kind::Invoke, || Details::none().peer(at).op(op));
-        let patience = now + shared.setup.workload.patience + GRACE;
+        let mut patience = now + shared.setup.workload.patience + GRACE;
+        if buggify!(shared.buggify, "client.gives_up_early") {
+            patience = now + GRACE / 10;
+        }
         if self.nodes.get(&at).is_none_or(|node| node.life.is_none()) {
             self.shared.finish(op, Outcome::Refused);
             return Ok(op);

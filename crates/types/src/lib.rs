@@ -3,6 +3,7 @@
 //! Nothing here decides anything, and nothing here is tied to a protocol or a front-end.
 //! **Invariant:** no clock, no ambient randomness, no `usize` in anything that is encoded or hashed.
 
+pub mod buggify;
 mod command;
 mod fingerprint;
 #[cfg(feature = "fuzzing")]
@@ -12,6 +13,7 @@ mod rng;
 mod time;
 mod wire;
 
+pub use buggify::Buggify;
 pub use command::{Batch, Command, SessionId};
 pub use fingerprint::Fingerprinter;
 pub use ids::{Epoch, NodeId, Slot};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use storage::{Engine, EngineError, WriteBatch};
-use types::{Epoch, Slot, Wire};
+use types::{Buggify, Epoch, Slot, Wire, buggify};
 
 use super::{CheckpointError, CheckpointSummary, ChunkVerifier, Row};
 use crate::layout::{MEMBERSHIP_KEY, META, META_KEY};
@@ -41,9 +41,13 @@ pub(crate) fn verify(
 pub(crate) fn replace(
     engine: &impl Engine,
     bugs: Bugs,
+    buggify: &Buggify,
     read: &mut impl FnMut(u64) -> Option<Bytes>,
 ) -> Result<(), InstallError> {
     start_over(engine)?;
+    if buggify!(buggify, "kv.install.starts_over_twice") {
+        start_over(engine)?;
+    }
     let mut meta = None;
     for_each_chunk(read, |rows| {
         let mut batch = WriteBatch::default();
@@ -56,9 +60,16 @@ pub(crate) fn replace(
                 meta = Some(value);
             } else {
                 batch.put(space, own(key), own(value));
+                if buggify!(buggify, "kv.install.row_by_row") {
+                    engine.write(std::mem::take(&mut batch))?;
+                }
             }
         }
-        engine.write(batch)
+        engine.write(batch)?;
+        if buggify!(buggify, "kv.install.persists_each_chunk") {
+            engine.persist()?;
+        }
+        Ok(())
     })?;
     engine.persist()?;
     let meta = meta.expect("a verified checkpoint begins with its meta record");

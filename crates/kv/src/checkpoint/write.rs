@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use storage::{EngineError, Space, View};
-use types::{Epoch, Slot, Wire};
+use types::{Buggify, Epoch, Slot, Wire, buggify};
 
 use super::{FORMAT, MAGIC, Row, Tally, rows_after};
 use crate::layout::{LEASES, MEMBERSHIP_KEY, META, SESSIONS};
@@ -19,6 +19,8 @@ pub struct CheckpointWriter<V: View> {
     at: (Slot, Epoch),
     /// Where each chunk starts, as far as that is known: any of these can be made.
     starts: Vec<Position>,
+    /// A chunk ends with the row that brings it to this many bytes.
+    chunk_bytes: usize,
     bugs: Bugs,
 }
 
@@ -29,15 +31,23 @@ struct Position {
 }
 
 impl<V: View> CheckpointWriter<V> {
-    pub(crate) fn new(view: V, bugs: Bugs) -> Result<CheckpointWriter<V>, EngineError> {
+    pub(crate) fn new(view: V, bugs: Bugs, buggify: &Buggify) -> Result<CheckpointWriter<V>, EngineError> {
         let refusal =
             |reason: &str| EngineError { operation: "make a checkpoint", reason: reason.to_owned() };
         let meta = Meta::load(&view)?.ok_or_else(|| refusal("nothing was ever applied"))?;
         if !meta.complete {
             return Err(refusal("the state is incomplete"));
         }
+        // For the whole checkpoint: a chunk that is asked for again must be the same.
+        let chunk_bytes = if buggify!(buggify, "kv.checkpoint.one_row_chunks") {
+            1
+        } else if buggify!(buggify, "kv.checkpoint.small_chunks") {
+            512
+        } else {
+            CHUNK_BYTES
+        };
         let at = (meta.applied, meta.epoch);
-        Ok(CheckpointWriter { view, at, starts: vec![Position::default()], bugs })
+        Ok(CheckpointWriter { view, at, starts: vec![Position::default()], chunk_bytes, bugs })
     }
 
     /// The last slot whose effect the checkpoint holds, and the epoch of that slot's entry.
@@ -76,9 +86,9 @@ impl<V: View> CheckpointWriter<V> {
     fn cut(&self, index: u64, from: Position) -> Result<(Bytes, Option<Position>), EngineError> {
         let Position { after, mut tally } = from;
         let mut rows = rows_after(&self.view, after.clone()).filter(|row| !self.is_left_out(row));
-        let (mut records, mut count, mut end) = (Vec::with_capacity(CHUNK_BYTES), 0u32, after);
+        let (mut records, mut count, mut end) = (Vec::with_capacity(self.chunk_bytes), 0u32, after);
         let last = loop {
-            if records.len() >= CHUNK_BYTES {
+            if records.len() >= self.chunk_bytes {
                 break rows.next().transpose()?.is_none();
             }
             let Some(row) = rows.next().transpose()? else { break true };

@@ -15,7 +15,7 @@ use consensus::{
     Action, CommittedEntry, Dest, Event, GateQueue, Input, Membership, Out, ReadLevel, Request, Status,
     Token, WriteSeq,
 };
-use types::{Command, Epoch, Fingerprinter, NodeId, Now, SessionId, Slot, Time, WallTime, Wire};
+use types::{Buggify, Command, Epoch, Fingerprinter, NodeId, Now, SessionId, Slot, Time, WallTime, Wire};
 
 use super::Bounds;
 use super::store::{Pending, Store};
@@ -99,7 +99,8 @@ impl<P: Subject> Local<P> {
     ) -> Result<(Local<P>, Effects<P>), Broken> {
         // A group that is founded: the disk of every node has its number.
         let voters = (1..=u64::from(bounds.nodes)).map(|node| (NodeId(node), node));
-        let config = P::config(id, Membership::of_disks(voters), &tuning(bounds), options);
+        let founders = Membership::of_disks(voters);
+        let config = P::config(id, founders, &tuning(bounds), options, &Buggify::default());
         Local::start(id, config, options.mutation(), Store::of(P::numbered(id.0)), 0)
     }
 

@@ -1,6 +1,7 @@
 //! The node's state machine: committed entries, checkpoints and their transfer, one job after another.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use checker::Outcome;
@@ -8,7 +9,7 @@ use consensus::{CheckpointMeta, CommittedEntry, EntryKind, Event, Request, Trans
 use kv::{Content, Executed, InstallError};
 use storage::Engine;
 use trace::Details;
-use types::{Batch, Epoch, Slot, WallTime, Wire};
+use types::{Batch, Epoch, Slot, WallTime, Wire, buggify};
 
 use super::{APPLY, Life};
 use crate::convert;
@@ -88,7 +89,13 @@ impl<P: Subject> Life<P> {
         if !self.applying && !self.jobs.is_empty() {
             self.applying = true;
             let pace = shared.setup.pace.apply;
-            let after = self.latency(pace, 2, shared) + self.extra_apply;
+            let mut after = self.latency(pace, 2, shared) + self.extra_apply;
+            if buggify!(self.buggify, "driver.apply.slow") {
+                after *= 10;
+            }
+            if buggify!(self.buggify, "driver.apply.at_once") {
+                after = Duration::ZERO;
+            }
             self.later(after, Work::Apply, shared);
         }
     }
@@ -115,7 +122,14 @@ impl<P: Subject> Life<P> {
     ) -> Result<(), Stop> {
         self.crash_point(CrashPoint::Apply)?;
         let to_compare = COMPARE_EVERY - first.prev().0 % COMPARE_EVERY;
-        let count = shared.setup.tuning.apply_entries.min(to_compare).min(entries.len() as u64);
+        let mut at_once = shared.setup.tuning.apply_entries;
+        if buggify!(self.buggify, "driver.apply.one") {
+            at_once = 1;
+        }
+        if buggify!(self.buggify, "driver.apply.all") {
+            at_once = u64::MAX;
+        }
+        let count = at_once.min(to_compare).min(entries.len() as u64);
         let stamp = (!self.mutation.keeps_time()).then(|| self.now(shared).wall);
         let group = entries.drain(..count as usize).map(|entry| content(entry, stamp));
         let group: Vec<(Epoch, Content)> = group.collect();
@@ -141,7 +155,10 @@ impl<P: Subject> Life<P> {
         if upto.0.is_multiple_of(COMPARE_EVERY) {
             self.compare(shared)?;
         }
-        self.request(Request::Applied { upto }, shared);
+        let goes_on = matches!(self.jobs.front(), Some(Job::Entries { .. }));
+        if !goes_on || !buggify!(self.buggify, "driver.applied.told_later") {
+            self.request(Request::Applied { upto }, shared);
+        }
         self.serve_reads(shared)
     }
 
@@ -185,7 +202,8 @@ impl<P: Subject> Life<P> {
     /// An engine may make itself durable whenever it likes.
     fn background_persist(&mut self, applied: Slot, shared: &mut Shared) -> Result<(), Stop> {
         let ppm = shared.setup.pace.engine_persist_ppm;
-        if keys::rng(shared.seed, Purpose::Engine, [self.id.0, applied.0, 0]).chance_ppm(ppm) {
+        let is_drawn = keys::rng(shared.seed, Purpose::Engine, [self.id.0, applied.0, 0]).chance_ppm(ppm);
+        if is_drawn || buggify!(self.buggify, "driver.persist.now") {
             self.persist(shared)?;
         }
         Ok(())
@@ -201,6 +219,9 @@ impl<P: Subject> Life<P> {
     fn checkpoint(&mut self, shared: &mut Shared) -> Result<(), Stop> {
         let applied = self.kv.applied().0;
         if self.checkpoint_wanted.is_none_or(|at| applied < at) {
+            return Ok(());
+        }
+        if !self.jobs.is_empty() && buggify!(self.buggify, "driver.checkpoint.later") {
             return Ok(());
         }
         self.checkpoint_wanted = None;
@@ -219,6 +240,9 @@ impl<P: Subject> Life<P> {
         if index == 0 && !self.kv.is_incomplete() && !self.transfers.contains_key(&transfer) {
             let writer = self.kv.checkpoint().map_err(|_| Stop::Crash("failed checkpoint"))?;
             self.transfers.insert(transfer, writer);
+        }
+        if buggify!(self.buggify, "driver.chunk.lost") {
+            self.transfers.remove(&transfer);
         }
         let chunk = match self.transfers.get_mut(&transfer) {
             Some(writer) => writer.chunk(index).map_err(|_| Stop::Crash("failed checkpoint"))?,
@@ -258,7 +282,10 @@ impl<P: Subject> Life<P> {
             let detail = format!("a checkpoint at {} replaces a state at {before}", meta.at);
             return Err(Stop::broken("state never goes back", detail));
         }
-        let staged = std::mem::take(&mut self.staged);
+        let mut staged = std::mem::take(&mut self.staged);
+        if buggify!(self.buggify, "driver.install.incomplete") {
+            staged.pop();
+        }
         let read = |index: u64| staged.get(usize::try_from(index).ok()?).cloned();
         match self.kv.install((meta.at, meta.epoch), read) {
             Ok(()) => self.installed(meta.at, shared)?,

@@ -1,9 +1,11 @@
 //! The node's disk: one FIFO of writes, merged while an earlier sync is under way.
 
+use std::time::Duration;
+
 use consensus::{Input, StoreOp, WriteSeq};
 use storage::{LogOp, ReadLogError};
 use trace::{Details, Kind};
-use types::{Slot, Wire};
+use types::{Slot, Wire, buggify};
 
 use super::{DiskJob, Held, Incoming, Life};
 use crate::schedule::CrashPoint;
@@ -21,7 +23,9 @@ impl<P: Subject> Life<P> {
         if !self.disk_busy.is_empty() || self.disk_queue.is_empty() {
             return Ok(());
         }
-        self.disk_busy = self.disk_queue.drain(..).collect();
+        let takes_one = buggify!(self.buggify, "driver.disk.one_job");
+        let count = if takes_one { 1 } else { self.disk_queue.len() };
+        self.disk_busy = self.disk_queue.drain(..count).collect();
         let writes = self.disk_busy.iter().any(|job| matches!(job, DiskJob::Write { .. }));
         if writes {
             self.crash_point(CrashPoint::Write)?;
@@ -29,7 +33,13 @@ impl<P: Subject> Life<P> {
             self.crash_point(CrashPoint::Sync)?;
         }
         let pace = shared.setup.pace.sync;
-        let after = if writes { self.latency(pace, 1, shared) + self.extra_sync } else { pace.0 };
+        let mut after = if writes { self.latency(pace, 1, shared) + self.extra_sync } else { pace.0 };
+        if buggify!(self.buggify, "driver.disk.slow") {
+            after *= 10;
+        }
+        if buggify!(self.buggify, "driver.disk.at_once") {
+            after = Duration::ZERO;
+        }
         self.later(after, Work::Disk, shared);
         Ok(())
     }
@@ -43,6 +53,10 @@ impl<P: Subject> Life<P> {
             // The shadow first: a write that fails half-way may still be found after the crash.
             shared.oracle.appended(self.id, ops.clone());
             self.log.append(ops).map_err(|_| Stop::Crash("failed write"))?;
+            if buggify!(self.buggify, "driver.disk.syncs_each") {
+                self.log.sync().map_err(|_| Stop::Crash("failed sync"))?;
+                shared.oracle.synced(self.id);
+            }
             shared.record(self.id, self.cause, Kind::DiskWrite, || {
                 Details::none().field("ops", ops.len() as u64)
             });
@@ -66,8 +80,17 @@ impl<P: Subject> Life<P> {
             shared.oracle.synced(self.id)?;
             shared.counters.syncs += 1;
             self.crash_point(CrashPoint::Synced)?;
-            self.durable(upto, shared)?;
-            if upto.0.is_multiple_of(SCRUB_EVERY) {
+            if buggify!(self.buggify, "driver.durable.one_by_one") {
+                for job in &jobs {
+                    if let DiskJob::Write { seq, .. } = job {
+                        self.durable(*seq, shared)?;
+                    }
+                }
+            } else {
+                self.durable(upto, shared)?;
+            }
+            let is_time = upto.0.is_multiple_of(SCRUB_EVERY) || buggify!(self.buggify, "driver.scrub.now");
+            if is_time && !buggify!(self.buggify, "driver.scrub.not_now") {
                 self.scrub()?;
             }
             let is_promise = |op: &LogOp| matches!(op, LogOp::SetMeta(_));
@@ -111,6 +134,13 @@ impl<P: Subject> Life<P> {
             // Only recovery knows how to go on without it.
             Err(ReadLogError::Damaged { .. }) => return Err(Stop::Crash("damaged record")),
         };
+        let mut records = records;
+        if buggify!(self.buggify, "driver.log_read.one") {
+            records.truncate(1);
+        }
+        if buggify!(self.buggify, "driver.log_read.nothing") {
+            records.clear();
+        }
         let records = records.into_iter().map(P::Record::from_bytes).collect::<Result<_, _>>();
         let records = records.map_err(|error| Stop::broken("records can be decoded", error.to_string()))?;
         self.take(Incoming::Input(Input::LogRead { first, records }), shared);

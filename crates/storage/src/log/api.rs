@@ -1,7 +1,7 @@
 //! What goes into the log and what comes out of it: plain data and errors.
 
 use bytes::Bytes;
-use types::{NodeId, Slot, SlotState};
+use types::{Buggify, NodeId, Slot, SlotState};
 
 #[cfg(feature = "planted")]
 use super::planted::Planted;
@@ -39,6 +39,8 @@ pub enum LogOp {
 pub struct LogOptions {
     /// Size of one segment file in bytes. A batch that is larger gets a larger segment of its own.
     pub segment_bytes: u64,
+    /// What is done more often than usual, for the simulator.
+    pub buggify: Buggify,
     /// The bug to plant, for the simulator's bug bank.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
@@ -55,6 +57,7 @@ impl LogOptions {
     pub fn with_segment_bytes(segment_bytes: u64) -> LogOptions {
         LogOptions {
             segment_bytes: segment_bytes.min(SEGMENT_BYTES_LIMIT),
+            buggify: Buggify::default(),
             #[cfg(feature = "planted")]
             planted: None,
         }

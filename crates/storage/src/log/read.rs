@@ -1,7 +1,7 @@
 //! Reading records back by slot, without scanning: one read of the sectors that hold the record.
 
 use bytes::Bytes;
-use types::Slot;
+use types::{Slot, buggify};
 
 use super::api::ReadLogError;
 use super::batch::{cut_record, record_sectors};
@@ -20,7 +20,7 @@ impl<D: Disk> Log<D> {
         let (mut records, mut bytes) = (vec![self.record(first)?], 0);
         bytes += records[0].len() as u64;
         let mut slot = first;
-        while slot < last {
+        while slot < last && !buggify!(self.options.buggify, "storage.read.one") {
             slot = slot.next();
             let fits = self.state.records.get(&slot).is_some_and(|entry| bytes + entry.len() <= bytes_max);
             if !fits {
@@ -48,7 +48,12 @@ impl<D: Disk> Log<D> {
         let sectors = record_sectors(place);
         let start = place.data + u64::from(sectors.start);
         let mut bytes = vec![0; sectors.len() * SECTOR_LEN];
-        segment.file.read_at(start * SECTOR_LEN as u64, &mut bytes).map_err(|error| damaged(Some(error)))?;
+        let offset = start * SECTOR_LEN as u64;
+        let read = match buggify!(self.options.buggify, "storage.read.past_the_cache") {
+            true => segment.file.read_medium_at(offset, &mut bytes),
+            false => segment.file.read_at(offset, &mut bytes),
+        };
+        read.map_err(|error| damaged(Some(error)))?;
         let mut contents = Vec::with_capacity(bytes.len());
         for (at, sector) in (start..).zip(bytes.chunks(SECTOR_LEN)) {
             match sector::open(place.segment, at, sector) {

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use types::{Slot, SlotState};
+use types::{Buggify, Slot, SlotState, buggify};
 
 use super::api::{Identity, LogOptions, OpenLogError, Recovery};
 use super::batch::{Found, Record, Residue, record_sectors};
@@ -78,7 +78,7 @@ impl<D: Disk> Log<D> {
         options: LogOptions,
     ) -> Result<(Log<D>, Recovery), OpenLogError> {
         let mut scan = Scan::new(&options);
-        let mut segments = load(&disk, &mut scan.report)?;
+        let mut segments = load(&disk, &mut scan.report, &options.buggify)?;
         let created = segments.is_empty();
         let mut log = Log::empty(disk, identity, options);
         if created {
@@ -87,10 +87,10 @@ impl<D: Disk> Log<D> {
         }
         let newest = segments.last().map_or(1, |(number, _)| *number);
         for (number, mut segment) in segments {
-            let mut image = Image::load(number, &segment.file)?;
+            let mut image = Image::load(number, &segment.file, &log.options.buggify)?;
             let mut repairs = scan.segment(&image, identity, number == newest)?;
-            if !repairs.erase.is_empty() {
-                look_again(&image, &segment.file)?;
+            if !repairs.erase.is_empty() || buggify!(log.options.buggify, "storage.open.looks_again") {
+                look_again(&image, &segment.file, &log.options.buggify)?;
             }
             if number == newest && !plants!(log.options, CacheIsTrusted) {
                 rewrite_end(&image, &repairs, &mut segment)?;
@@ -98,9 +98,12 @@ impl<D: Disk> Log<D> {
                     repairs.erase = repairs.next_sector..image.sectors();
                 }
             }
-            apply(&repairs, &mut image, &mut segment)?;
+            apply(&repairs, &mut image, &mut segment, &log.options.buggify)?;
             // A killed process leaves intact batches that were never synced, and what is told must be durable.
-            if (number == newest || repairs.change()) && !plants!(log.options, RecoveryIsNotSynced) {
+            let must_sync = number == newest || repairs.change();
+            if (must_sync && !plants!(log.options, RecoveryIsNotSynced))
+                || buggify!(log.options.buggify, "storage.open.syncs_all")
+            {
                 segment.file.sync()?;
             }
             (log.current, log.next_sector) = (number, repairs.next_sector);
@@ -116,7 +119,7 @@ impl<D: Disk> Log<D> {
 }
 
 /// Opens all segments, oldest first, without the last one if a crash interrupted its creation.
-fn load<D: Disk>(disk: &D, report: &mut Vec<String>) -> Result<Segments<D>, OpenLogError> {
+fn load<D: Disk>(disk: &D, report: &mut Vec<String>, buggify: &Buggify) -> Result<Segments<D>, OpenLogError> {
     let mut numbers: Vec<u64> = disk.list()?.iter().filter_map(|name| segment::number(name)).collect();
     numbers.sort_unstable();
     if let Some(pair) = numbers.windows(2).find(|pair| pair[0].checked_add(1) != Some(pair[1])) {
@@ -125,7 +128,7 @@ fn load<D: Disk>(disk: &D, report: &mut Vec<String>) -> Result<Segments<D>, Open
         return Err(OpenLogError::Lost { fact });
     }
     if let Some(&newest) = numbers.last()
-        && is_blank(&disk.open(&segment::name(newest))?, newest)?
+        && is_blank(&disk.open(&segment::name(newest))?, newest, buggify)?
     {
         if numbers.len() == 1 && newest > 1 {
             return Err(OpenLogError::Lost { fact: segment::unreadable_header(newest) });
@@ -144,18 +147,18 @@ fn load<D: Disk>(disk: &D, report: &mut Vec<String>) -> Result<Segments<D>, Open
 }
 
 /// Whether nothing in a segment was ever synced. Looks at the header first: it is nearly always there.
-fn is_blank<F: DiskFile>(file: &F, number: u64) -> Result<bool, OpenLogError> {
+fn is_blank<F: DiskFile>(file: &F, number: u64, buggify: &Buggify) -> Result<bool, OpenLogError> {
     let mut header = [0; SECTOR_LEN];
     if file.read_at(0, &mut header).is_ok() && header != [0; SECTOR_LEN] {
         return Ok(false);
     }
-    Ok(Image::load(number, file)?.bytes.iter().all(|byte| *byte == 0))
+    Ok(Image::load(number, file, buggify)?.bytes.iter().all(|byte| *byte == 0))
 }
 
 /// Reads a segment once more before something in it is called torn and erased: a disk that returns a stale sector now
 /// and then must not cost the last batch.
-fn look_again<F: DiskFile>(image: &Image, file: &F) -> Result<(), OpenLogError> {
-    if Image::load(image.number, file)?.bytes == image.bytes {
+fn look_again<F: DiskFile>(image: &Image, file: &F, buggify: &Buggify) -> Result<(), OpenLogError> {
+    if Image::load(image.number, file, buggify)?.bytes == image.bytes {
         return Ok(());
     }
     let source = std::io::Error::other("two reads gave different bytes");
@@ -191,6 +194,7 @@ fn apply<F: DiskFile>(
     repairs: &Repairs,
     image: &mut Image,
     segment: &mut Segment<F>,
+    buggify: &Buggify,
 ) -> Result<(), OpenLogError> {
     for (at, bytes) in &repairs.rewrite {
         segment.file.write_at(at * SECTOR_LEN as u64, bytes)?;
@@ -198,19 +202,29 @@ fn apply<F: DiskFile>(
             sector.copy_from_slice(bytes);
         }
     }
-    if !repairs.rewrite.is_empty() && !repairs.erase.is_empty() {
+    let is_both = !repairs.rewrite.is_empty() && !repairs.erase.is_empty();
+    if is_both || buggify!(buggify, "storage.open.syncs_before_erasing") {
         // What is erased may be all that proves that the batch before it was synced.
         segment.file.sync()?;
     }
-    erase(&repairs.erase, segment)
+    erase(&repairs.erase, segment, buggify)
 }
 
 /// Writes zeros, up to the end of the file.
-fn erase<F: DiskFile>(sectors: &std::ops::Range<u64>, segment: &mut Segment<F>) -> Result<(), OpenLogError> {
+fn erase<F: DiskFile>(
+    sectors: &std::ops::Range<u64>,
+    segment: &mut Segment<F>,
+    buggify: &Buggify,
+) -> Result<(), OpenLogError> {
     let start = sectors.start * SECTOR_LEN as u64;
     let end = (sectors.end * SECTOR_LEN as u64).min(segment.bytes);
-    if start < end {
-        segment.file.write_at(start, &vec![0; usize::try_from(end - start).unwrap_or(0)])?;
+    let mut from = start;
+    while from < end {
+        let to =
+            if buggify!(buggify, "storage.open.erases_by_sector") { from + SECTOR_LEN as u64 } else { end };
+        let to = to.min(end);
+        segment.file.write_at(from, &vec![0; usize::try_from(to - from).unwrap_or(0)])?;
+        from = to;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::sector::{self, Label, Part, SECTOR_LEN, Sector};
 use super::segment::{self, Image};
 use super::{Entry, HEADER_SECTORS};
 use crate::{Disk, DiskFile};
-use types::Slot;
+use types::{Slot, buggify};
 
 /// Where the next piece begins. The default is the oldest sector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +59,14 @@ impl<D: Disk> Log<D> {
         };
         let start = if *number == from.segment { from.sector } else { 0 };
         let segment_end = if *number == self.current { self.next_sector } else { segment.end_sector };
-        let end = segment_end.min(start.saturating_add((bytes_max / SECTOR_LEN as u64).max(1)));
+        let mut piece = (bytes_max / SECTOR_LEN as u64).max(1);
+        if buggify!(self.options.buggify, "storage.scrub.one_sector") {
+            piece = 1;
+        }
+        if buggify!(self.options.buggify, "storage.scrub.to_the_end") {
+            piece = u64::MAX;
+        }
+        let end = segment_end.min(start.saturating_add(piece));
         // The sector before the first one says what must follow it.
         let read_from = start.saturating_sub(1);
         let mut bytes = vec![0; usize::try_from(end.saturating_sub(read_from)).unwrap_or(0) * SECTOR_LEN];

@@ -5,7 +5,7 @@
 //! ```
 
 use bytes::Bytes;
-use types::{NodeId, Reader, Wire, WireError};
+use types::{Buggify, NodeId, Reader, Wire, WireError, buggify};
 
 use super::api::{Identity, LogOptions, OpenLogError};
 use super::description::LOW_NONE;
@@ -61,9 +61,19 @@ pub(super) fn create<D: Disk>(
     options: &LogOptions,
 ) -> Result<Segment<D::File>, DiskError> {
     let mut file = disk.create(&name(number))?;
+    if buggify!(options.buggify, "storage.create.name_first") {
+        disk.sync_dir()?;
+    }
     let bytes = bytes.max(HEADER_SECTORS * SECTOR_LEN as u64);
     file.allocate(bytes)?;
+    if buggify!(options.buggify, "storage.create.room_first") {
+        file.sync()?;
+    }
     let mut header = header_sector(identity, number, first_batch, 0);
+    if buggify!(options.buggify, "storage.create.copies_apart") {
+        file.write_at(0, &header)?;
+        file.sync()?;
+    }
     header.extend(header_sector(identity, number, first_batch, 1));
     file.write_at(0, &header)?;
     if !plants!(options, HeaderIsNotSynced) {
@@ -124,15 +134,17 @@ pub(super) struct Image {
 
 impl Image {
     /// Reads a segment. Sectors that the disk cannot read are filled with what is no valid sector.
-    pub fn load<F: DiskFile>(number: u64, file: &F) -> Result<Image, OpenLogError> {
+    pub fn load<F: DiskFile>(number: u64, file: &F, buggify: &Buggify) -> Result<Image, OpenLogError> {
         let size = file.size()?;
         if size > SEGMENT_BYTES_MAX {
             let fact = format!("{} is {size} bytes, longer than any segment", name(number));
             return Err(OpenLogError::Lost { fact });
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-        for (at, chunk) in bytes.chunks_mut(READ_BYTES).enumerate() {
-            read_what_can_be_read(file, (at * READ_BYTES) as u64, chunk);
+        let read_bytes =
+            if buggify!(buggify, "storage.open.reads_by_sector") { SECTOR_LEN } else { READ_BYTES };
+        for (at, chunk) in bytes.chunks_mut(read_bytes).enumerate() {
+            read_what_can_be_read(file, (at * read_bytes) as u64, chunk);
         }
         Ok(Image { number, bytes })
     }

@@ -1,7 +1,7 @@
 //! Appending batches and making them durable.
 
 use bytes::Bytes;
-use types::{Slot, SlotState, Wire};
+use types::{Buggify, Slot, SlotState, Wire, buggify};
 
 use super::api::{LogOp, WriteLogError};
 use super::description::{BatchOp, Description};
@@ -12,7 +12,7 @@ use super::sector::SECTOR_LEN;
 use super::segment::{self, GROWTH_BYTES, HEADER_SECTORS};
 use super::state::{Location, after};
 use super::{Entry, Log, batch};
-use crate::{Disk, DiskFile};
+use crate::{Disk, DiskError, DiskFile};
 
 /// Bytes of records that are written as one batch at most.
 pub(super) const BATCH_BYTES_MAX: u64 = 1 << 30;
@@ -145,7 +145,8 @@ impl<D: Disk> Log<D> {
         self.next_sector += total;
         self.chain.push(description.low(), stamp);
         self.settle(&pending.ops, data);
-        if removes {
+        let tidies = buggify!(self.options.buggify, "storage.remove.unasked");
+        if tidies || (removes && !buggify!(self.options.buggify, "storage.remove.later")) {
             self.remove_unused_segments()?;
         }
         Ok(())
@@ -185,7 +186,8 @@ impl<D: Disk> Log<D> {
 
     /// Starts a new segment if the batch does not fit, and grows the file if need be.
     fn make_room(&mut self, sectors: u64) -> Result<(), WriteLogError> {
-        let fits = (self.next_sector + sectors) * SECTOR_LEN as u64 <= self.options.segment_bytes;
+        let fits = (self.next_sector + sectors) * SECTOR_LEN as u64 <= self.options.segment_bytes
+            && !buggify!(self.options.buggify, "storage.roll.early");
         if !fits && self.next_sector > HEADER_SECTORS {
             let number = self.current + 1;
             let bytes = self.growth_bytes();
@@ -198,10 +200,16 @@ impl<D: Disk> Log<D> {
             (self.current, self.next_sector) = (number, HEADER_SECTORS);
         }
         let end = (self.next_sector + sectors) * SECTOR_LEN as u64;
-        let grown = end.next_multiple_of(self.growth_bytes());
+        let grown = match buggify!(self.options.buggify, "storage.grow.no_further") {
+            true => end,
+            false => end.next_multiple_of(self.growth_bytes()),
+        };
         match self.segments.get_mut(&self.current) {
             Some(segment) if segment.bytes < end => {
                 segment.file.allocate(grown)?;
+                if buggify!(self.options.buggify, "storage.grow.synced") {
+                    segment.file.sync()?;
+                }
                 segment.bytes = grown;
                 Ok(())
             }
@@ -210,13 +218,19 @@ impl<D: Disk> Log<D> {
     }
 
     pub(super) fn growth_bytes(&self) -> u64 {
+        if buggify!(self.options.buggify, "storage.grow.by_a_sector") {
+            return SECTOR_LEN as u64;
+        }
         let segment = self.options.segment_bytes.next_multiple_of(SECTOR_LEN as u64);
         GROWTH_BYTES.min(segment).max(SECTOR_LEN as u64)
     }
 
     fn write_current(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteLogError> {
         let segment = self.segments.get_mut(&self.current).ok_or(WriteLogError::Failed)?;
-        segment.file.write_at(offset, bytes)?;
+        put_down(&mut segment.file, offset, bytes, &self.options.buggify)?;
+        if buggify!(self.options.buggify, "storage.write.twice") {
+            segment.file.write_at(offset, bytes)?;
+        }
         #[cfg(feature = "planted")]
         match self.options.planted {
             Some(Planted::SyncDoesNothing) => return Ok(()),
@@ -226,6 +240,9 @@ impl<D: Disk> Log<D> {
             _ => {}
         }
         segment.file.sync()?;
+        if buggify!(self.options.buggify, "storage.sync.twice") {
+            segment.file.sync()?;
+        }
         Ok(())
     }
 
@@ -267,9 +284,29 @@ impl<D: Disk> Log<D> {
             self.faulty = self.faulty.split_off(&(number + 1, 0));
             self.disk.remove(&segment::name(number))?;
             self.disk.sync_dir()?;
+            if buggify!(self.options.buggify, "storage.remove.one") {
+                break;
+            }
         }
         Ok(())
     }
+}
+
+/// Writes a batch. Until the sync, in which pieces and in which order is the disk's own affair.
+fn put_down<F: DiskFile>(
+    file: &mut F,
+    offset: u64,
+    bytes: &[u8],
+    buggify: &Buggify,
+) -> Result<(), DiskError> {
+    if !buggify!(buggify, "storage.write.by_sector") {
+        return file.write_at(offset, bytes);
+    }
+    let mut sectors: Vec<_> = (offset..).step_by(SECTOR_LEN).zip(bytes.chunks(SECTOR_LEN)).collect();
+    if buggify!(buggify, "storage.write.last_sector_first") {
+        sectors.reverse();
+    }
+    sectors.into_iter().try_for_each(|(offset, bytes)| file.write_at(offset, bytes))
 }
 
 fn put(slot: Slot, record: &Bytes) -> BatchOp {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::fault::{Act, DiskFault};
-use super::medium::FileState;
+use super::medium::{FileState, SECTOR};
 
 /// A fault that hits some of the coming effects of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +59,8 @@ impl Arsenal {
 #[derive(Debug)]
 pub(super) struct Untold {
     file: u64,
-    offset: u64,
-    bytes: Vec<u8>,
+    /// What is still missing, by where it belongs: what was written there since is not.
+    missing: BTreeMap<u64, Vec<u8>>,
     /// Something was written behind it and not synced yet.
     followed: bool,
     syncs: u32,
@@ -71,11 +71,17 @@ const SYNCS_UNTIL_TOLD: u32 = 2;
 
 impl Untold {
     pub fn new(file: u64, offset: u64, bytes: &[u8]) -> Untold {
-        Untold { file, offset, bytes: bytes.to_vec(), followed: false, syncs: 0 }
+        let places = (offset..).step_by(SECTOR);
+        let missing = places.zip(bytes.chunks(SECTOR)).map(|(at, sector)| (at, sector.to_vec())).collect();
+        Untold { file, missing, followed: false, syncs: 0 }
     }
 
-    pub fn written(&mut self) {
+    /// Something else was written, and arrived.
+    pub fn written(&mut self, file: u64, offset: u64, len: u64) {
         self.followed = true;
+        if file == self.file {
+            self.missing.retain(|at, bytes| at + bytes.len() as u64 <= offset || offset + len <= *at);
+        }
     }
 
     /// Returns whether it shows from now on that something is missing.
@@ -87,7 +93,7 @@ impl Untold {
     /// The device does it after all.
     pub fn do_it(self, files: &mut BTreeMap<u64, FileState>) {
         if let Some(file) = files.get_mut(&self.file) {
-            file.put_down(self.offset, &self.bytes);
+            self.missing.iter().for_each(|(at, bytes)| file.put_down(*at, bytes));
         }
     }
 }
