@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     ("dependencies", deny::run),
     ("tests", tests),
     ("stories of bugs", stories),
+    ("named sites", sites),
     ("simulation", simulation),
     ("bug bank", bugbank),
     ("end to end", end_to_end),
@@ -72,6 +73,11 @@ fn tests() -> anyhow::Result<()> {
     cargo(&["test", "--workspace"])
 }
 
+/// The tests of the named sites, with the sites.
+fn sites() -> anyhow::Result<()> {
+    cargo(&["test", "--release", "--package", "types", "--package", "sim", "--features", "sim/buggify"])
+}
+
 /// The tests that plant a bug and must see it.
 fn stories() -> anyhow::Result<()> {
     let packages = ["--package", "raft", "--package", "storage", "--package", "kv", "--package", "consensus"];
@@ -79,7 +85,7 @@ fn stories() -> anyhow::Result<()> {
 }
 
 fn simulation() -> anyhow::Result<()> {
-    tasks::sim(&["--protocol".to_owned(), "raft".to_owned(), "--seeds".to_owned(), SIM_SEEDS.to_owned()])
+    tasks::sim(&["--protocol", "raft", "--seeds", SIM_SEEDS, "--buggify"].map(str::to_owned))
 }
 
 fn bugbank() -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ pub const E2E_SUITES: [&str; 5] = ["etcdctl", "clients", "bad-input", "members",
 /// # Errors
 /// A promise was broken, or the build fails.
 pub fn sim(arguments: &[String]) -> anyhow::Result<()> {
-    cargo(&["build", "--release", "--package", "althing"])?;
+    cargo(&["build", "--release", "--package", "althing", "--features", "buggify"])?;
     run(Command::new(release_dir().join("althing")).arg("sim").args(arguments))
 }
 

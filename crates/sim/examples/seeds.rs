@@ -5,7 +5,8 @@ use sim::{Counters, Options, run_seed};
 fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
     let (from, count) = (numbers.first().copied().unwrap_or(0), numbers.get(1).copied().unwrap_or(100));
-    let options = Options { nodes: numbers.get(2).copied(), ..Options::default() };
+    let options =
+        Options { nodes: numbers.get(2).copied(), buggify: cfg!(feature = "buggify"), ..Options::default() };
     let (mut total, mut failed) = (Counters::default(), 0);
     for seed in from..from + count {
         let report = run_seed(&options, seed);

@@ -26,6 +26,9 @@ pub struct Options {
     pub schedule: Option<Schedule>,
     /// What to call the schedule's file in the line that replays a run.
     pub schedule_file: Option<String>,
+    /// Whether what is rare and legal is done more often at named sites (`types::buggify`). Nothing comes of it in a
+    /// build without the feature of that name.
+    pub buggify: bool,
     /// The bug to plant.
     #[cfg(feature = "planted")]
     pub planted: Option<crate::bugbank::Bug>,
@@ -43,6 +46,9 @@ impl Options {
         }
         if self.schedule.is_some() {
             line.push_str(&format!(" --schedule {}", self.schedule_file.as_deref().unwrap_or("FILE")));
+        }
+        if self.buggify {
+            line.push_str(" --buggify");
         }
         line
     }

@@ -127,6 +127,12 @@ pub(crate) fn judge_core<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeI
     judge_history(world, core)
 }
 
+/// Whether a node's disk has turned out to be beyond reading. Harm that nobody had met may show at any time; the atlas
+/// sees to it that the others can do without the node.
+fn is_lost<P: Subject>(world: &World<P>, id: NodeId) -> bool {
+    world.nodes.get(&id).is_some_and(|node| node.lost)
+}
+
 fn progress_limit(setup: &Setup) -> Duration {
     PROGRESS_MIN + setup.tuning.election * 200
 }
@@ -235,7 +241,7 @@ fn insist<P: Subject>(
     limit: Time,
 ) -> Result<(), Broken> {
     for attempt in 0.. {
-        if !world.shared.oracle.register.members().contains(&at) {
+        if !world.shared.oracle.register.members().contains(&at) || is_lost(world, at) {
             return Ok(()); // it takes no part (any more)
         }
         let op = world.put_question(client, at, attempt_of(&call, number, attempt))?;
@@ -282,7 +288,8 @@ fn converge<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>, limit: Ti
             world.nodes.get(id).and_then(|node| node.life.as_ref()).map(|life| life.kv.applied().0)
         };
         let members = world.shared.oracle.register.members();
-        core.intersection(&members).all(|id| applied(id) == Some(world.shared.oracle.committed_last()))
+        let committed = Some(world.shared.oracle.committed_last());
+        core.intersection(&members).all(|id| applied(id) == committed || is_lost(world, *id))
     };
     if world.run_until(limit, equal)? {
         return Ok(());
@@ -351,4 +358,25 @@ fn final_state(reader: &kv::Reader<MemEngine>) -> Result<FinalState, Broken> {
 
 fn unreadable(error: &dyn std::fmt::Display) -> Broken {
     Broken { check: "history can be read", detail: error.to_string() }
+}
+
+#[cfg(all(test, feature = "buggify"))]
+mod tests {
+    use super::*;
+    use crate::report::Counters;
+
+    /// A site that nothing reaches, or that does not fire, is a claim that nobody tests.
+    #[test]
+    fn every_named_site_fires_in_some_hundreds_of_seeds() {
+        let mut counters = Counters::default();
+        for seed in 0..1_000 {
+            let report = run_seed(&Options { buggify: true, ..Options::default() }, seed);
+            assert!(report.is_ok(), "{report}");
+            counters.add(&report.counters);
+            if seed >= 20 && counters.sites_by_firing().1.is_empty() {
+                return;
+            }
+        }
+        panic!("never fired: {:?}", counters.sites_by_firing().1);
+    }
 }

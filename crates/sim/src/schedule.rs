@@ -165,6 +165,22 @@ pub enum Fault {
         /// How much it gains.
         ppm: i64,
     },
+    /// `suspend WHO`: the machine sleeps, and its network with it: a pause during which messages to it are lost. Its
+    /// clocks go on, as `CLOCK_BOOTTIME` does; on one that stands still no lease can be built.
+    Suspend {
+        /// Who sleeps.
+        who: Target,
+    },
+    /// `strobe WHO step=MILLISECONDS every=DURATION`: the wall clock jumps to and fro while it lasts, and ends where it
+    /// was.
+    Strobe {
+        /// Whose clock.
+        who: Target,
+        /// By how much.
+        step_ms: i64,
+        /// How often.
+        every: Duration,
+    },
     /// `clock WHO step=MILLISECONDS`: the wall clock jumps. It does not jump back when the fault ends.
     Clock {
         /// Whose clock.
@@ -256,6 +272,8 @@ impl Fault {
             Fault::SlowCpu { .. } => "slowcpu",
             Fault::SlowDisk { .. } => "slowdisk",
             Fault::SlowApply { .. } => "slowapply",
+            Fault::Suspend { .. } => "suspend",
+            Fault::Strobe { .. } => "strobe",
             Fault::Clock { .. } => "clock",
             Fault::Drift { .. } => "drift",
             Fault::Member { .. } => "member",

@@ -23,8 +23,6 @@ pub struct Setup {
     pub spares: u64,
     /// How long clients and faults go on before the cluster is healed.
     pub storm: Duration,
-    /// Whether named sites do what is rare and legal more often, in builds that have them (`types::buggify`).
-    pub buggified: bool,
     /// Speeds of the machines.
     pub pace: Pace,
     /// Sizes and time-outs that the protocol is configured with.
@@ -201,7 +199,6 @@ impl Setup {
             nodes: nodes.unwrap_or(drawn),
             spares: Climate::spares(seed),
             storm,
-            buggified: true,
             pace: Pace { drift_ppm, worst_clock, ..Pace::draw(&mut rng) },
             workload: Workload::draw(&mut rng, storm),
             climate: Climate::draw(&mut rng, tuning.election, seed),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
+use std::time::Duration;
 
 use bytes::Bytes;
 use checker::{ClientId, History, Outcome};
@@ -26,6 +27,10 @@ pub(crate) enum Coming {
     Start { node: NodeId, restart: u64 },
     /// A node that stood still goes on.
     Resume { node: NodeId },
+    /// A wall clock jumps.
+    WallStep { node: NodeId, step_ms: i64 },
+    /// A wall clock jumps there, and soon back again.
+    Strobe { node: NodeId, step_ms: i64, every: Duration, until: Time },
     /// A fault of the schedule begins.
     FaultBegins { fault: usize },
     /// A fault of the schedule ends.
@@ -88,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) finished: Vec<(OpId, ClientId)>,
     pub(crate) recorder: Recorder,
     pub(crate) counters: Counters,
+    /// Whether named sites fire at all.
+    buggified: bool,
     /// For what is no node's: the clients.
     pub(crate) buggify: Buggify,
     messages: u64,
@@ -95,7 +102,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(seed: u64, setup: Setup, net: Network, recorder: Recorder) -> Shared {
+    pub(crate) fn new(seed: u64, setup: Setup, net: Network, recorder: Recorder, buggified: bool) -> Shared {
         let oracle = Oracle::new(&setup.ids(), &setup.voters());
         let mut shared = Shared {
             seed,
@@ -109,6 +116,7 @@ impl Shared {
             finished: Vec::new(),
             recorder,
             counters: Counters::default(),
+            buggified,
             buggify: Buggify::default(),
             messages: 0,
             hash: Fingerprinter::default(),
@@ -119,7 +127,7 @@ impl Shared {
 
     /// What `who` does more often than usual, in the same world from the same choice of sites.
     pub(crate) fn buggify_of(&self, who: u64) -> Buggify {
-        if self.setup.buggified { Buggify::draw(self.seed, who) } else { Buggify::default() }
+        if self.buggified { Buggify::draw(self.seed, who) } else { Buggify::default() }
     }
 
     pub(crate) fn now(&self) -> Time {

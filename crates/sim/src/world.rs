@@ -47,7 +47,7 @@ impl<P: Subject> World<P> {
         recorder: Recorder,
     ) -> Self {
         let net = Network::new(seed, schedule.net);
-        let mut shared = Shared::new(seed, setup, net, recorder);
+        let mut shared = Shared::new(seed, setup, net, recorder, options.buggify);
         let mut nodes = BTreeMap::new();
         for id in shared.setup.ids() {
             let mut node = Node::new(id, &shared);
@@ -141,6 +141,14 @@ impl<P: Subject> World<P> {
                     node.paused_until = None;
                     self.shared.record(node.id, Stamp::NONE, Kind::Resume, Details::none);
                 }
+                Ok(())
+            }
+            Coming::WallStep { node, step_ms } => {
+                self.step_wall_clock(node, step_ms);
+                Ok(())
+            }
+            Coming::Strobe { node, step_ms, every, until } => {
+                self.strobe(node, step_ms, every, until);
                 Ok(())
             }
             Coming::FaultBegins { fault } => self.begin_fault(fault),
@@ -340,12 +348,15 @@ impl<P: Subject> World<P> {
             Fault::SlowDisk { who, extra } => self.slow(who, extra, |node| &mut node.extra_sync),
             Fault::SlowApply { who, extra } => self.slow(who, extra, |node| &mut node.extra_apply),
             Fault::Clock { who, step_ms } => {
-                for node in self.resolve(who) {
-                    let Some(node) = self.nodes.get_mut(&node) else { continue };
-                    node.wall_skew_ms = node.wall_skew_ms.saturating_add(step_ms);
-                    if let Some(life) = &mut node.life {
-                        life.skew(node.wall_skew_ms);
-                    }
+                self.resolve(who).into_iter().for_each(|id| self.step_wall_clock(id, step_ms));
+            }
+            Fault::Suspend { who } => {
+                self.pause(who, at + lasts);
+                self.disturb(key, &Shape::Around { who, says: false, hears: true }, Disturbance::Cut);
+            }
+            Fault::Strobe { who, step_ms, every } => {
+                for id in self.resolve(who) {
+                    self.strobe(id, step_ms, every, at + lasts);
                 }
             }
         }
@@ -357,7 +368,7 @@ impl<P: Subject> World<P> {
             return;
         }
         match self.schedule.faults.get(number).map(|timed| timed.fault.clone()) {
-            Some(Fault::Cut { .. } | Fault::Clog { .. } | Fault::Storm { .. }) => {
+            Some(Fault::Cut { .. } | Fault::Clog { .. } | Fault::Storm { .. } | Fault::Suspend { .. }) => {
                 self.shared.net.calm(number as u64)
             }
             // A slow leader may be nobody's leader any more: all are made fast again.
@@ -422,6 +433,26 @@ impl<P: Subject> World<P> {
                 self.shared.record(id, Stamp::NONE, Kind::Pause, Details::none);
             }
         }
+    }
+
+    fn step_wall_clock(&mut self, id: NodeId, step_ms: i64) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.wall_skew_ms = node.wall_skew_ms.saturating_add(step_ms);
+        if let Some(life) = &mut node.life {
+            life.skew(node.wall_skew_ms);
+        }
+    }
+
+    /// Jumps there and back again, and so on until the end; there and back are a pair, so that it ends where it began.
+    fn strobe(&mut self, node: NodeId, step_ms: i64, every: Duration, until: Time) {
+        let there = self.shared.now();
+        if there >= until {
+            return;
+        }
+        let (back, again) = (there + every, there + every * 2);
+        self.step_wall_clock(node, step_ms);
+        self.shared.queue.at(back, Coming::WallStep { node, step_ms: step_ms.saturating_neg() });
+        self.shared.queue.at(again, Coming::Strobe { node, step_ms, every, until });
     }
 
     fn slow(&mut self, who: Target, extra: Duration, what: fn(&mut Node<P>) -> &mut Duration) {

@@ -77,6 +77,9 @@ struct SubjectArgs {
     /// The weather, as `althing sim schedule` prints it [default: the seed decides]
     #[arg(long, value_name = "FILE")]
     schedule: Option<PathBuf>,
+    /// Do what is rare and legal more often, at named sites; takes a build with `--features buggify`
+    #[arg(long)]
+    buggify: bool,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -135,7 +138,12 @@ pub fn run(args: &SimArgs, json: bool) -> Outcome {
 
 impl SubjectArgs {
     fn options(&self) -> Result<Options, Failure> {
-        let mut options = Options { protocol: self.protocol, nodes: self.nodes, ..Options::default() };
+        if self.buggify && !cfg!(feature = "buggify") {
+            return Err(Failure::new("this build has no named sites")
+                .next("cargo run --release --features buggify -- sim --buggify …"));
+        }
+        let (protocol, nodes, buggify) = (self.protocol, self.nodes, self.buggify);
+        let mut options = Options { protocol, nodes, buggify, ..Options::default() };
         if let Some(path) = &self.schedule {
             options.schedule = Some(read_schedule(path)?);
             options.schedule_file = Some(path.display().to_string());

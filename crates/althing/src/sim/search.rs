@@ -202,9 +202,25 @@ fn summary(found: &Found, elapsed: Duration, jobs: usize) -> String {
     row("leaders", leaders.to_string());
     row("memberships", changes.to_string());
     row("checkpoints installed", installs.to_string());
+    if let Some(sites) = sites(&found.counters) {
+        row("named sites", sites);
+    }
     let failed = found.failures.len();
     row("broken promises", if failed == 0 { good("none") } else { bad(failed) });
     rows.to_string()
+}
+
+/// Which of the named sites fired; nothing in a build without them.
+fn sites(counters: &Counters) -> Option<String> {
+    let (fired, quiet) = counters.sites_by_firing();
+    let all = fired.len() + quiet.len();
+    let reached = counters.sites.iter().filter(|site| site.reached > 0).count();
+    let least = counters.sites.iter().map(|site| site.fired).min()?;
+    let mut text = format!("{} of {all} fired, {reached} reached; each at least {least} times", fired.len());
+    if !quiet.is_empty() {
+        text.push_str(&format!("; not {}", quiet.join(", ")));
+    }
+    Some(text)
 }
 
 fn faults(counters: &Counters) -> String {

@@ -181,7 +181,21 @@ impl Draw<'_> {
             return vec![Timed { at: self.at, lasts, fault: Fault::Drift { who, ppm } }];
         }
         let step_ms = self.rng.between(0, 4_000) as i64 - 2_000;
-        let times = if self.rng.below(3) == 0 { self.rng.between(4, 20) } else { 1 };
+        let fault = match self.rng.below(4) {
+            0 => Fault::Suspend { who },
+            1 => {
+                let every = micros(&mut self.rng, Duration::from_millis(1), Duration::from_millis(50));
+                Fault::Strobe { who, step_ms, every }
+            }
+            2 => return self.jumps(who, step_ms, lasts),
+            _ => Fault::Clock { who, step_ms },
+        };
+        vec![Timed { at: self.at, lasts, fault }]
+    }
+
+    /// To and fro, each jump on its own: the clock may end elsewhere than it began.
+    fn jumps(&mut self, who: Target, step_ms: i64, lasts: Duration) -> Vec<Timed> {
+        let times = self.rng.between(4, 20);
         let period = micros(&mut self.rng, Duration::from_millis(1), self.setup.tuning.heartbeat * 2);
         let jump = |number| if number % 2 == 0 { step_ms } else { -step_ms };
         let row = (0..times).map(|number| Timed {

@@ -76,6 +76,10 @@ impl fmt::Display for Fault {
             Fault::SlowCpu { who, extra } => write!(f, "slowcpu {who} extra={}", Span(*extra)),
             Fault::SlowDisk { who, extra } => write!(f, "slowdisk {who} extra={}", Span(*extra)),
             Fault::SlowApply { who, extra } => write!(f, "slowapply {who} extra={}", Span(*extra)),
+            Fault::Suspend { who } => write!(f, "suspend {who}"),
+            Fault::Strobe { who, step_ms, every } => {
+                write!(f, "strobe {who} step={step_ms} every={}", Span(*every))
+            }
             Fault::Clock { who, step_ms } => write!(f, "clock {who} step={step_ms}"),
             Fault::Drift { who, ppm } => write!(f, "drift {who} ppm={ppm}"),
             Fault::Member { who, change } => write!(f, "member {who} do={change}"),
@@ -207,6 +211,12 @@ fn fault(kind: &str, who: &str, parameters: &[&str]) -> Result<Fault, String> {
         "drift" => Fault::Drift { who: target(who)?, ppm: number(needed(&mut given, "ppm")?)? },
         "member" => Fault::Member { who: target(who)?, change: member_change(needed(&mut given, "do")?)? },
         "transfer" => Fault::Transfer { to: target(who)? },
+        "suspend" => Fault::Suspend { who: target(who)? },
+        "strobe" => Fault::Strobe {
+            who: target(who)?,
+            step_ms: number(needed(&mut given, "step")?)?,
+            every: strobe_span(needed(&mut given, "every")?)?,
+        },
         "clock" => Fault::Clock { who: target(who)?, step_ms: number(needed(&mut given, "step")?)? },
         other => return Err(format!("no fault is called `{other}`")),
     };
@@ -273,6 +283,12 @@ fn span(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is longer than any run"));
     }
     Ok(Duration::from_micros(us))
+}
+
+/// As `span`; a clock that jumps all the time would leave no time for anything else.
+fn strobe_span(text: &str) -> Result<Duration, String> {
+    let every = span(text)?;
+    if every.is_zero() { Err(format!("`{text}` is no time at all")) } else { Ok(every) }
 }
 
 /// A decimal number times ten to the power of `decimals`, without rounding.

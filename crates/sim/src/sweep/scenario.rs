@@ -125,7 +125,6 @@ fn quiet() -> Setup {
         nodes: 3,
         spares: 0,
         storm: Duration::from_millis(700),
-        buggified: false,
         pace: Pace {
             step: (Duration::ZERO, Duration::from_micros(20)),
             sync: (Duration::from_micros(200), Duration::from_micros(800)),
