@@ -57,9 +57,11 @@ impl Replicas {
         Replicas::default()
     }
 
-    /// `node` has `digest` at `at`.
-    pub fn report(&mut self, node: NodeId, at: Point, digest: u128) {
-        self.reports.entry(at).or_default().entry(digest).or_default().insert(node);
+    /// `node` has `digest` at `at`. Returns whether everybody has the same there, as far as is known.
+    pub fn report(&mut self, node: NodeId, at: Point, digest: u128) -> bool {
+        let digests = self.reports.entry(at).or_default();
+        digests.entry(digest).or_default().insert(node);
+        digests.len() == 1
     }
 
     /// Who differs, and where first: on each of both scales, slots and revisions, a replica at most once.

@@ -31,6 +31,8 @@ pub(crate) enum Purpose {
     Operator = 10,
     /// How fast clocks run.
     Clock = 11,
+    /// Who watches what, and through which node.
+    Watch = 12,
 }
 
 /// The generator of one keyed draw.

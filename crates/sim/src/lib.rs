@@ -42,6 +42,7 @@ mod shared;
 mod shrink;
 mod subject;
 pub mod sweep;
+mod watching;
 mod workload;
 mod world;
 

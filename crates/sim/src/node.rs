@@ -220,6 +220,7 @@ impl<P: Subject> Node<P> {
         shared.note(7, self.id, life.number);
         shared.record(self.id, Stamp::NONE, Kind::Crash, || Details::named(why));
         life.abandon(shared);
+        shared.watchers.left(self.id);
         drop(life);
         self.paused_until = None;
         self.lose_unsynced(shared);

@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use checker::{Point, Replicas, check_replicas};
 use consensus::{CommittedEntry, Role, Status};
+use kv::{KeyValue, RevisionEvents};
 use storage::{LogOp, Recovery};
 use types::{Epoch, Fingerprinter, NodeId, Slot};
 
@@ -61,7 +63,8 @@ pub(crate) struct Oracle {
     leaders: BTreeMap<Epoch, NodeId>,
     /// From slot 1 on: the entry's digest, and the epoch of the node that reported it first.
     committed: Vec<(u128, Epoch)>,
-    states: BTreeMap<Slot, (NodeId, u128)>,
+    /// C9: states by slot, events by revision.
+    replicas: Replicas,
     shadows: BTreeMap<NodeId, Shadow>,
     /// Who takes part.
     pub(crate) register: Register,
@@ -73,7 +76,7 @@ impl Oracle {
         Oracle {
             leaders: BTreeMap::new(),
             committed: Vec::new(),
-            states: BTreeMap::new(),
+            replicas: Replicas::new(),
             shadows: nodes.iter().map(|node| (*node, Shadow::new())).collect(),
             register: Register::new(voters),
         }
@@ -201,12 +204,19 @@ impl Oracle {
 
     /// A node's state after a slot (O6).
     pub(crate) fn state(&mut self, node: NodeId, slot: Slot, digest: u128) -> Result<(), Broken> {
-        let (first, known) = *self.states.entry(slot).or_insert((node, digest));
-        if known == digest {
+        self.compare(node, Point::Slot(slot), digest)
+    }
+
+    /// What a node's state machine says to watchers of a revision (O6).
+    pub(crate) fn told(&mut self, node: NodeId, events: &RevisionEvents) -> Result<(), Broken> {
+        self.compare(node, Point::Revision(events.revision), events_digest(events))
+    }
+
+    fn compare(&mut self, node: NodeId, at: Point, digest: u128) -> Result<(), Broken> {
+        if self.replicas.report(node, at, digest) {
             return Ok(());
         }
-        let detail = format!("{first:?} and {node:?} differ after slot {slot}");
-        Err(Broken { check: "replicas are equal", detail })
+        Err(Broken { check: "replicas are equal", detail: check_replicas(&self.replicas).to_string() })
     }
 
     /// The node handed a batch to its disk.
@@ -268,6 +278,23 @@ impl Oracle {
     }
 }
 
+fn events_digest(events: &RevisionEvents) -> u128 {
+    let mut fingerprinter = Fingerprinter::default();
+    for event in &events.events {
+        fingerprinter.write_u8(event.kind as u8);
+        for kv in [Some(&event.kv), event.prev_kv.as_ref()].into_iter().flatten() {
+            let KeyValue { key, value, create_revision, mod_revision, version, lease } = kv;
+            fingerprinter.write_u64(key.len() as u64);
+            fingerprinter.write(key);
+            fingerprinter.write(value);
+            for number in [create_revision, mod_revision, version, lease] {
+                fingerprinter.write_i64(*number);
+            }
+        }
+    }
+    fingerprinter.finish128()
+}
+
 fn digest(entry: &CommittedEntry) -> u128 {
     let mut fingerprinter = Fingerprinter::default();
     entry.epoch.hash(&mut fingerprinter);
@@ -311,6 +338,21 @@ mod tests {
             checkpoint: Slot::ZERO,
             membership: Membership::default(),
         }
+    }
+
+    #[test]
+    fn replicas_say_the_same_of_a_revision_and_are_in_the_same_state_after_a_slot() {
+        let mut oracle = Oracle::new(&IDS, &IDS);
+        let events = |value: &'static str| {
+            let kv = KeyValue { value: Bytes::from_static(value.as_bytes()), ..KeyValue::default() };
+            let event = kv::Event { kind: kv::EventKind::Put, kv, prev_kv: None };
+            RevisionEvents { revision: 2, events: vec![event] }
+        };
+        assert_eq!(check(oracle.told(IDS[0], &events("a"))), "fine");
+        assert_eq!(check(oracle.told(IDS[1], &events("a"))), "fine");
+        assert_eq!(check(oracle.told(IDS[2], &events("b"))), "replicas are equal");
+        assert_eq!(check(oracle.state(IDS[0], Slot(64), 7)), "fine");
+        assert_eq!(check(oracle.state(IDS[1], Slot(64), 8)), "replicas are equal");
     }
 
     fn check(result: Result<(), Broken>) -> &'static str {

@@ -124,7 +124,21 @@ pub(crate) fn judge_core<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeI
     for id in core {
         world.with_life(*id, |life, shared| life.compare(shared))?;
     }
+    last_watches(world, core);
     judge_history(world, core)
+}
+
+/// Every watcher hears the end of the history, from whoever of the core knows it.
+fn last_watches<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>) {
+    let members = world.shared.oracle.register.members();
+    let is_up = |id: &&NodeId| world.nodes.get(id).is_some_and(|node| node.life.is_some());
+    let Some(id) = core.intersection(&members).find(is_up).copied() else { return };
+    for watcher in world.shared.watchers.numbers() {
+        world.watch_at(watcher, id);
+    }
+    if let Some(life) = world.nodes.get(&id).and_then(|node| node.life.as_ref()) {
+        world.shared.watchers.await_all((id, life.number), life.kv.revision());
+    }
 }
 
 /// Whether a node's disk has turned out to be beyond reading. Harm that nobody had met may show at any time; the atlas
@@ -313,6 +327,7 @@ pub(crate) fn judge_history<P: Subject>(world: &mut World<P>, core: &BTreeSet<No
         ("revisions", checker::check_revisions(history)),
         ("linearizability", checker::check_linearizable(history, STEPS_MAX)),
         ("cycles", checker::check_history_cycles(history)),
+        ("watches", world.shared.watchers.judge(history)),
     ];
     for (check, verdict) in checks.into_iter().chain(acknowledged) {
         match verdict {

@@ -14,6 +14,7 @@ use crate::oracle::{Broken, Oracle};
 use crate::queue::Queue;
 use crate::report::Counters;
 use crate::setup::Setup;
+use crate::watching::Watchers;
 use crate::workload::Client;
 
 /// Something that is going to happen.
@@ -35,6 +36,8 @@ pub(crate) enum Coming {
     FaultBegins { fault: usize },
     /// A fault of the schedule ends.
     FaultEnds { fault: usize },
+    /// A watcher turns to another node.
+    Watch { watcher: usize },
     /// A client asks.
     Ask { client: ClientId },
     /// A client has waited long enough.
@@ -87,6 +90,7 @@ pub(crate) struct Shared {
     pub(crate) oracle: Oracle,
     pub(crate) history: History,
     pub(crate) clients: BTreeMap<ClientId, Client>,
+    pub(crate) watchers: Watchers,
     /// Operations without an outcome, and whether the client still waits.
     open: BTreeMap<OpId, ClientId>,
     /// Operations that have come to an end since the world looked last.
@@ -104,6 +108,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(seed: u64, setup: Setup, net: Network, recorder: Recorder, buggified: bool) -> Shared {
         let oracle = Oracle::new(&setup.ids(), &setup.voters());
+        let watchers = Watchers::draw(seed, setup.workload.keys);
         let mut shared = Shared {
             seed,
             setup,
@@ -112,6 +117,7 @@ impl Shared {
             oracle,
             history: History::new(),
             clients: BTreeMap::new(),
+            watchers,
             open: BTreeMap::new(),
             finished: Vec::new(),
             recorder,

@@ -35,6 +35,8 @@ pub(crate) struct World<P: Subject> {
 
 /// More events than this at one moment are a loop that goes nowhere.
 const SAME_MOMENT_MAX: u64 = 100_000;
+/// A watcher listens to a node for so long, at most.
+const WATCH_FOR: Duration = Duration::from_millis(1_000);
 /// Clients still wait a little when the node should have given up: it may stand still.
 const GRACE: Duration = Duration::from_millis(50);
 
@@ -63,6 +65,9 @@ impl<P: Subject> World<P> {
             let at = NodeId((number - 1) % shared.setup.nodes + 1);
             shared.clients.insert(id, Client::new(id, at));
             shared.queue.at(Time(0), Coming::Ask { client: id });
+        }
+        for watcher in shared.watchers.numbers() {
+            shared.queue.at(Time(0) + WATCH_FOR, Coming::Watch { watcher });
         }
         World { shared, nodes, options: options.clone(), schedule, stormy: true, same_moment: (Time(0), 0) }
     }
@@ -154,6 +159,10 @@ impl<P: Subject> World<P> {
             Coming::FaultBegins { fault } => self.begin_fault(fault),
             Coming::FaultEnds { fault } => {
                 self.end_fault(fault);
+                Ok(())
+            }
+            Coming::Watch { watcher } => {
+                self.watch(watcher);
                 Ok(())
             }
             Coming::Ask { client } => {
@@ -257,6 +266,26 @@ impl<P: Subject> World<P> {
             Ok(())
         })?;
         Ok(op)
+    }
+
+    /// A watcher turns to some node, and to another one later.
+    fn watch(&mut self, watcher: usize) {
+        if !self.stormy {
+            return;
+        }
+        let mut rng = self.shared.watchers.rng(watcher);
+        let again = Duration::from_micros(rng.between(1, WATCH_FOR.as_micros() as u64));
+        let at = self.shared.now() + again;
+        self.shared.queue.at(at, Coming::Watch { watcher });
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        rng.pick(&ids).into_iter().for_each(|id| self.watch_at(watcher, *id));
+    }
+
+    pub(crate) fn watch_at(&mut self, watcher: usize, id: NodeId) {
+        let now = self.shared.now();
+        if let Some(life) = self.nodes.get(&id).and_then(|node| node.life.as_ref()) {
+            self.shared.watchers.attach(watcher, (id, life.number), &life.kv.reader(), now);
+        }
     }
 
     /// Whoever leads in the highest epoch.

@@ -142,6 +142,15 @@ impl<P: Subject> Life<P> {
         if let Some(slot) = output.undecodable.first() {
             return Err(Stop::broken("entries can be decoded", format!("slot {slot}")));
         }
+        shared.watchers.applied(
+            (self.id, self.number),
+            &output.events,
+            self.kv.revision(),
+            shared.queue.now(),
+        );
+        for events in &output.events {
+            shared.oracle.told(self.id, events)?;
+        }
         for executed in output.executed {
             self.answer_write(executed, shared)?;
         }
@@ -305,6 +314,8 @@ impl<P: Subject> Life<P> {
         shared.counters.installs += 1;
         shared.note(5, self.id, at.0);
         shared.oracle.persisted(self.id, at);
+        let now = shared.now();
+        shared.watchers.jumped((self.id, self.number), &self.kv.reader(), self.kv.revision(), now);
         let mut outcomes = Vec::new();
         self.submitter.skipped_entries(&mut outcomes);
         self.settle(outcomes, shared)
