@@ -35,6 +35,8 @@ pub const PROGRESS_MIN: Duration = Duration::from_secs(20);
 const STEPS_MAX: u64 = 20_000;
 /// After the storm, until every node of the core has tried to start.
 const SETTLE: Duration = Duration::from_millis(5);
+/// The number of the cut that stays between two nodes of the core.
+const APART: u64 = u64::MAX - 1_000;
 /// The client that probes node `n` in the liveness phase is this and `n`.
 const PROBE: u64 = 1_000;
 
@@ -113,6 +115,10 @@ fn judge<P: Subject>(world: &mut World<P>) -> Result<(), Broken> {
     let mut core = heal(world);
     world.run_until(storm + SETTLE, |_| false)?;
     core.retain(|id| world.nodes.get(id).is_some_and(|node| !node.lost));
+    if let Some((one, other)) = keep_apart(world, &core) {
+        core.remove(&one);
+        core.remove(&other);
+    }
     judge_core(world, &core)
 }
 
@@ -168,16 +174,40 @@ fn heal<P: Subject>(world: &mut World<P>) -> BTreeSet<NodeId> {
     core
 }
 
+/// In some worlds two nodes of the core never hear each other again, while both hear all the others: connectivity that is
+/// not transitive. Whoever hears everybody must still answer; the two may or may not.
+fn keep_apart<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>) -> Option<(NodeId, NodeId)> {
+    let mut rng = keys::rng(world.shared.seed, Purpose::Liveness, [0, 1, 0]);
+    let mut ids: Vec<NodeId> = core.iter().copied().collect();
+    if ids.len() < 3 || rng.below(3) > 0 || needs_all(world) {
+        return None;
+    }
+    let one = ids.remove(rng.below(ids.len() as u64) as usize);
+    let other = *rng.pick(&ids)?;
+    // Each of them with all the others must be enough, or only a node that lags behind might be able to lead.
+    let register = &world.shared.oracle.register;
+    if [one, other].iter().any(|out| !register.can_do_with(|id| core.contains(&id) && id != *out)) {
+        return None;
+    }
+    world.shared.net.disturb(APART, BTreeSet::from([(one, other), (other, one)]), Disturbance::Cut);
+    Some((one, other))
+}
+
+/// A group is founded by all of its voters, and a node whose disk has rotted is repaired from all of the others. And while
+/// the membership may still change, nobody can say who will be needed.
+fn needs_all<P: Subject>(world: &World<P>) -> bool {
+    let register = &world.shared.oracle.register;
+    !register.is_founded()
+        || world.nodes.values().any(|node| node.was_rotten())
+        || register.is_busy(world.shared.now(), world.errand_patience())
+}
+
 fn choose_core<P: Subject>(world: &World<P>) -> BTreeSet<NodeId> {
     let mut rng = keys::rng(world.shared.seed, Purpose::Liveness, [0; 3]);
     let mut core: BTreeSet<NodeId> =
         world.nodes.values().filter(|node| !node.lost).map(|node| node.id).collect();
     let register = &world.shared.oracle.register;
-    // A node whose disk has rotted is repaired from the others: it takes all of them. And while the membership may
-    // still change, nobody can say who will be needed.
-    let all_are_needed = !register.is_founded()
-        || world.nodes.values().any(|node| node.was_rotten())
-        || register.is_busy(world.shared.now(), world.errand_patience());
+    let all_are_needed = needs_all(world);
     while !all_are_needed && rng.below(2) == 0 {
         let ids: Vec<NodeId> = core.iter().copied().collect();
         let Some(out) = rng.pick(&ids) else { break };

@@ -50,6 +50,8 @@ pub struct Pace {
     pub worst_clock: Option<NodeId>,
     /// How often the state engine makes itself durable behind everybody's back, a batch, in parts per million.
     pub engine_persist_ppm: u32,
+    /// Replicas are compared after every slot that is a multiple of this.
+    pub compare_every: u64,
     /// Bytes of a log segment.
     pub segment_bytes: u64,
 }
@@ -240,6 +242,7 @@ impl Pace {
             worst_clock: None,
             engine_persist_ppm: *rng.pick(&[0, 10_000, 200_000]).unwrap_or(&0),
             segment_bytes: *rng.pick(&[4 << 10, 8 << 10, 32 << 10]).unwrap_or(&(8 << 10)),
+            compare_every: *rng.pick(&[4, 64, 64, 64]).unwrap_or(&64),
         }
     }
 }

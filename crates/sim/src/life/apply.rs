@@ -26,9 +26,6 @@ pub(super) enum Job {
     Install { transfer: TransferId, meta: CheckpointMeta },
 }
 
-/// Replicas are compared after every slot that is a multiple of this.
-const COMPARE_EVERY: u64 = 64;
-
 impl<P: Subject> Life<P> {
     /// Takes an event of the core.
     pub(super) fn event(&mut self, event: P::Event, shared: &mut Shared) -> Result<(), Stop> {
@@ -121,7 +118,8 @@ impl<P: Subject> Life<P> {
         shared: &mut Shared,
     ) -> Result<(), Stop> {
         self.crash_point(CrashPoint::Apply)?;
-        let to_compare = COMPARE_EVERY - first.prev().0 % COMPARE_EVERY;
+        let compare_every = shared.setup.pace.compare_every;
+        let to_compare = compare_every - first.prev().0 % compare_every;
         let mut at_once = shared.setup.tuning.apply_entries;
         if buggify!(self.buggify, "driver.apply.one") {
             at_once = 1;
@@ -161,7 +159,7 @@ impl<P: Subject> Life<P> {
     /// The state has moved: compare it, tell the core, serve who waited.
     fn applied(&mut self, shared: &mut Shared) -> Result<(), Stop> {
         let upto = self.kv.applied().0;
-        if upto.0.is_multiple_of(COMPARE_EVERY) {
+        if upto.0.is_multiple_of(shared.setup.pace.compare_every) {
             self.compare(shared)?;
         }
         let goes_on = matches!(self.jobs.front(), Some(Job::Entries { .. }));

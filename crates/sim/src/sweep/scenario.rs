@@ -134,6 +134,7 @@ fn quiet() -> Setup {
             worst_clock: None,
             engine_persist_ppm: 20_000,
             segment_bytes: 32 << 10,
+            compare_every: 64,
         },
         tuning: Tuning {
             heartbeat: Duration::from_millis(20),
