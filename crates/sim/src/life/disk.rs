@@ -55,7 +55,7 @@ impl<P: Subject> Life<P> {
             self.log.append(ops).map_err(|_| Stop::Crash("failed write"))?;
             if buggify!(self.buggify, "driver.disk.syncs_each") {
                 self.log.sync().map_err(|_| Stop::Crash("failed sync"))?;
-                shared.oracle.synced(self.id);
+                shared.oracle.synced(self.id)?;
             }
             shared.record(self.id, self.cause, Kind::DiskWrite, || {
                 Details::none().field("ops", ops.len() as u64)
