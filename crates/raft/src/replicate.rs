@@ -96,8 +96,11 @@ impl Raft {
             return;
         }
         let interval = self.config.heartbeat_interval;
+        // Not at every occasion: the answers are occasions too.
+        let early = buggify!(self.config.buggify, "raft.heartbeat.early");
+        let early_by = if early { interval / 2 } else { std::time::Duration::ZERO };
         let Some(leading) = self.leading() else { return };
-        if now.mono >= leading.heartbeat_at {
+        if now.mono + early_by >= leading.heartbeat_at {
             leading.heartbeat_due = true;
             leading.heartbeat_at = now.mono + interval;
             self.retry_transfers(out);
@@ -233,9 +236,8 @@ impl Raft {
         let (term, incarnation, commit) = (self.term, self.stamp.incarnation, self.commit);
         let rest = self.may_rest(now);
         let State::Leader(leading) = &mut self.state else { return };
-        let is_due = std::mem::take(&mut leading.heartbeat_due)
-            && !buggify!(self.config.buggify, "raft.heartbeat.left_out");
-        if !is_due && !buggify!(self.config.buggify, "raft.heartbeat.now") {
+        let is_due = std::mem::take(&mut leading.heartbeat_due);
+        if !is_due || buggify!(self.config.buggify, "raft.heartbeat.left_out") {
             return;
         }
         let round = leading.rounds.latest();

@@ -35,6 +35,8 @@ pub(crate) struct World<P: Subject> {
 
 /// More events than this at one moment are a loop that goes nowhere.
 const SAME_MOMENT_MAX: u64 = 100_000;
+/// And more than these in a run are an avalanche: each message is the reason for more than one.
+const EVENTS_MAX: u64 = 5_000_000;
 /// A watcher listens to a node for so long, at most.
 const WATCH_FOR: Duration = Duration::from_millis(1_000);
 /// Clients still wait a little when the node should have given up: it may stand still.
@@ -99,10 +101,11 @@ impl<P: Subject> World<P> {
             self.same_moment = (now, 0);
         }
         self.same_moment.1 += 1;
-        if self.same_moment.1 <= SAME_MOMENT_MAX {
+        let events = self.shared.counters.events;
+        if self.same_moment.1 <= SAME_MOMENT_MAX && events <= EVENTS_MAX {
             return Ok(());
         }
-        let detail = format!("{SAME_MOMENT_MAX} things happened at {now:?}");
+        let detail = format!("{} things happened at {now:?}, {events} so far", self.same_moment.1);
         Err(Broken { check: "time goes on", detail })
     }
 
