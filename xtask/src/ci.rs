@@ -61,7 +61,7 @@ fn lints() -> anyhow::Result<()> {
         "sim",
         "--all-targets",
         "--features",
-        "planted",
+        "planted,buggify",
         "--",
         "--deny",
         "warnings",

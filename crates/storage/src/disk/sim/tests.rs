@@ -230,6 +230,18 @@ fn a_disk_that_keeps_its_last_write_loses_only_what_can_be_missed() {
 }
 
 #[test]
+fn what_was_lost_does_not_come_back_over_what_was_written_there_since() {
+    let disk = SimDisk::default();
+    disk.keep_last_write(true);
+    let mut file = synced_file(&disk, "a", &[1; 4 * SECTOR]);
+    disk.arm(7, Armed { act: Act::Write, fault: DiskFault::Lost, skip: 0, times: 1 });
+    file.write_at(0, &[2; 2 * SECTOR]).unwrap();
+    file.write_at(SECTOR_LEN, &[3; SECTOR]).unwrap();
+    file.sync().unwrap();
+    assert_eq!(after_power_cut(&disk), [2, 3, 1, 1]);
+}
+
+#[test]
 fn an_armed_fault_waits_for_its_occasion_through_restarts() {
     let disk = SimDisk::default();
     let mut file = synced_file(&disk, "a", &[1; SECTOR]);
