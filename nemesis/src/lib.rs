@@ -7,9 +7,11 @@
 //! ```
 //!
 //! `plan` decides what happens and can be read before anything does; `faults` knows how each kind is brought
-//! about and healed; `arena` owns everything that has to be cleaned up; `judge` is where checkers are plugged in.
+//! about and healed; `arena` owns everything that has to be cleaned up; `clients` see what the load does not;
+//! `judge` is where checkers are plugged in.
 
 pub mod arena;
+pub mod clients;
 pub mod disk;
 pub mod faults;
 pub mod judge;

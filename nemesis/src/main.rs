@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use checker::History;
 use clap::Parser;
 use e2e::load::LoadOptions;
+use nemesis::faults::Kind;
 use nemesis::plan::Plan;
 use nemesis::report::{Operations, Report};
 use nemesis::{arena, faults, judge, ledger, run};
@@ -25,12 +26,16 @@ struct Flags {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=arena::NODES_MAX as i64))]
     nodes: u8,
-    /// Kinds of faults, separated by commas; `none` for none [default: all that a cluster must survive]
+    /// Kinds of faults, separated by commas; `none` for none, `usual` for all that a cluster must survive, `all` for
+    /// these and all others, overlapping; `-KIND` takes one out [default: usual]
     #[arg(long)]
     faults: Option<String>,
     /// Seed of the plan and of the clients' choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Bring about every kind in turn, in as many clusters as their disks need; --minutes is for all of them
+    #[arg(long, conflicts_with_all = ["mixed", "ops"])]
+    each: bool,
     /// Let faults overlap, and demand recovery at the end only
     #[arg(long)]
     mixed: bool,
@@ -52,7 +57,7 @@ struct Flags {
     /// Print every kind of fault and do nothing
     #[arg(long)]
     list: bool,
-    /// Print the report as JSON
+    /// Print the report as one line of JSON
     #[arg(long)]
     json: bool,
     /// Append a line about what was done and found to this file
@@ -66,8 +71,11 @@ struct Flags {
     althing: Option<PathBuf>,
 }
 
-/// Pause between two operations of one client, so that a run of minutes stays within a million operations.
-const THINK_TIME: Duration = Duration::from_millis(10);
+/// Pause between two operations of one client, if the run is short.
+const THINK_TIME_MIN: Duration = Duration::from_millis(10);
+
+/// Longer runs have longer pauses, so that a history stays within so many operations and checkers can hold it.
+const OPERATIONS_AIM: u32 = 1_500_000;
 
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -83,31 +91,42 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(path) = &flags.check {
         return finish(&flags, &check(path)?);
     }
-    let plan = draw(&flags)?;
-    print!("{plan}");
+    let plans = plans(&flags)?;
+    plans.iter().for_each(|plan| print!("{plan}"));
     if flags.plan {
         return Ok(ExitCode::SUCCESS);
     }
     let directory = directory(&flags)?;
     let begun = campaign::Begun::now();
-    let report = run::run(&options(&flags, &directory)?, &plan)?;
+    let mut report = Report::default();
+    for (number, plan) in plans.iter().enumerate() {
+        let directory = match plans.len() {
+            1 => directory.clone(),
+            _ => arena::fresh_directory(&directory.join(format!("cluster-{}", number + 1)))?,
+        };
+        let part = run::run(&options(&flags, plan, &directory)?, plan)?;
+        if part.is_good() {
+            std::fs::remove_dir_all(directory.join("data"))?;
+        }
+        report.absorb(part);
+    }
     std::fs::write(directory.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     if let Some(path) = &flags.ledger {
         ledger::campaign(&begun, &report).append(path)?;
-    }
-    if report.is_good() {
-        std::fs::remove_dir_all(directory.join("data"))?;
     }
     eprintln!("plan, history, logs and report: {}", directory.display());
     finish(&flags, &report)
 }
 
-fn draw(flags: &Flags) -> anyhow::Result<Plan> {
+/// One, or with --each one for every kind of disk, as long as it has kinds.
+fn plans(flags: &Flags) -> anyhow::Result<Vec<Plan>> {
+    let is_mixed = is_mixed(flags);
     let kinds = match flags.faults.as_deref() {
         Some("none") => Vec::new(),
-        Some(names) => faults::named(names)?,
+        Some(names) => faults::named(names, is_mixed)?,
         None if flags.ops.is_some() => Vec::new(),
-        None => faults::usual(flags.mixed).collect(),
+        None if flags.each => faults::named(EACH, is_mixed)?,
+        None => faults::usual(is_mixed).collect(),
     };
     let length = match flags.ops {
         Some(_) => OPERATIONS_LIMIT,
@@ -115,15 +134,33 @@ fn draw(flags: &Flags) -> anyhow::Result<Plan> {
             Duration::try_from_secs_f64(flags.minutes * 60.0).context("--minutes is no length of time")?
         }
     };
-    Ok(Plan::draw(flags.seed, usize::from(flags.nodes), length, flags.mixed, &kinds))
+    let parts = if flags.each { faults::by_disk(&kinds) } else { vec![kinds.clone()] };
+    let plan = |part: &Vec<&'static Kind>| {
+        let share = if flags.each { part.len() as f64 / kinds.len() as f64 } else { 1.0 };
+        Plan::draw(flags.seed, usize::from(flags.nodes), length.mul_f64(share), is_mixed, part)
+    };
+    Ok(parts.iter().map(plan).collect())
 }
 
-fn options(flags: &Flags, directory: &Path) -> anyhow::Result<run::Options> {
+/// What a cluster must survive, on any disk.
+const EACH: &str = "all,-wipe,-amnesia,-old-backup";
+
+/// Whether faults overlap.
+fn is_mixed(flags: &Flags) -> bool {
+    let names_all = || flags.faults.iter().flat_map(|names| names.split(',')).any(|name| name == faults::ALL);
+    flags.mixed || (!flags.each && names_all())
+}
+
+fn options(flags: &Flags, plan: &Plan, directory: &Path) -> anyhow::Result<run::Options> {
     ensure!(
         flags.keys > 0 && flags.keys.is_multiple_of(e2e::load::GROUP_KEYS),
         "--keys must be a multiple of {}",
         e2e::load::GROUP_KEYS
     );
+    let think_time = match flags.ops {
+        Some(_) => Duration::ZERO,
+        None => THINK_TIME_MIN.max(plan.length * u32::try_from(flags.clients)? / OPERATIONS_AIM),
+    };
     let writers = flags.clients - flags.clients / 4;
     Ok(run::Options {
         althing: e2e::tools::althing(flags.althing.clone())?,
@@ -133,7 +170,7 @@ fn options(flags: &Flags, directory: &Path) -> anyhow::Result<run::Options> {
             writers,
             readers: flags.clients - writers,
             keys: flags.keys,
-            think_time: if flags.ops.is_some() { Duration::ZERO } else { THINK_TIME },
+            think_time,
             operation_timeout: OPERATION_TIMEOUT,
             seed: flags.seed,
         },
@@ -151,13 +188,14 @@ fn directory(flags: &Flags) -> anyhow::Result<PathBuf> {
 fn check(path: &Path) -> anyhow::Result<Report> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let history = History::read_json(BufReader::new(file)).with_context(|| path.display().to_string())?;
-    let (operations, checks) = (Operations::of(&history), judge::judge(&history));
+    let operations = Operations::of(&history);
+    let checks = judge::judge(&judge::Evidence::of(history));
     Ok(Report { operations, checks, ..Report::default() })
 }
 
 fn finish(flags: &Flags, report: &Report) -> anyhow::Result<ExitCode> {
     if flags.json {
-        println!("{}", serde_json::to_string_pretty(report)?);
+        println!("{}", serde_json::to_string(report)?);
     } else {
         print!("{}", report.text());
     }

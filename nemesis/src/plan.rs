@@ -79,11 +79,12 @@ impl Plan {
             kinds.iter().copied().filter(|kind| kind.nodes_min <= nodes).collect();
         let lanes: &[Lane] = if mixed { &Lane::ALL } else { &[Lane::Process] };
         let mut faults = Vec::new();
+        let damaged = kinds.iter().any(|kind| kind.damages).then(|| damaged_node(seed, nodes));
         for (number, lane) in lanes.iter().enumerate() {
             let of_lane: Vec<&'static Kind> =
                 kinds.iter().copied().filter(|kind| !mixed || kind.lane == *lane).collect();
             let mut rng = Rng::keyed(seed, &[number as u64]);
-            draw_lane(&mut rng, &of_lane, seed, nodes, length, &mut faults);
+            draw_lane(&mut rng, &of_lane, damaged, nodes, length, &mut faults);
         }
         faults.sort_by_key(|fault| fault.at);
         Plan { seed, nodes, length, mixed, faults }
@@ -94,7 +95,7 @@ impl Plan {
 fn draw_lane(
     rng: &mut Rng,
     kinds: &[&'static Kind],
-    seed: u64,
+    damaged: Option<usize>,
     nodes: usize,
     length: Duration,
     faults: &mut Vec<Fault>,
@@ -106,7 +107,7 @@ fn draw_lane(
             bag = kinds.to_vec();
         }
         let kind = bag.swap_remove(usize::try_from(rng.below(bag.len() as u64)).unwrap_or_default());
-        let fault = draw(rng, kind, seed, nodes, at);
+        let fault = draw(rng, kind, damaged, nodes, at);
         let end = at + fault.hold;
         if end > length {
             return;
@@ -116,14 +117,15 @@ fn draw_lane(
     }
 }
 
-fn draw(rng: &mut Rng, kind: &'static Kind, seed: u64, nodes: usize, at: Duration) -> Fault {
+fn draw(rng: &mut Rng, kind: &'static Kind, damaged: Option<usize>, nodes: usize, at: Duration) -> Fault {
     let count = rng.pick(kind.counts).copied().unwrap_or(Count::One);
     let node = Some(usize::try_from(rng.below(nodes as u64)).unwrap_or_default());
     let victims = Victims {
         count,
         first: match () {
-            // What a correct cluster must survive is damage to one disk, so one node has all of it.
-            () if kind.damages => Some(damaged_node(seed, nodes)),
+            // What a correct cluster must survive is damage to one disk, so one node has all of it, and only that
+            // one is ever missed as a member.
+            () if kind.damages || (kind.changes_members && damaged.is_some()) => damaged,
             () if rng.below(2) == 0 => None,
             () => node,
         },
@@ -214,9 +216,10 @@ mod tests {
     }
 
     #[test]
-    fn all_damage_is_on_one_node() {
+    fn all_damage_is_on_one_node_and_only_that_one_is_replaced() {
         let plan = plan(3, true);
-        let damaged: Vec<_> = plan.faults.iter().filter(|fault| fault.kind.damages).collect();
+        let strikes = |fault: &&Fault| fault.kind.damages || fault.kind.changes_members;
+        let damaged: Vec<_> = plan.faults.iter().filter(strikes).collect();
         assert!(damaged.iter().all(|fault| fault.victims.first == damaged[0].victims.first));
     }
 

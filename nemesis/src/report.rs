@@ -6,6 +6,7 @@ use checker::{History, Outcome};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+use crate::arena::Tally;
 use crate::judge::Judgement;
 use crate::plan::Plan;
 
@@ -22,6 +23,10 @@ pub struct Report {
     pub operations: Operations,
     /// What was done to the cluster, by kind.
     pub faults: Vec<Row>,
+    /// What was done to files, and what came of it.
+    pub corruption: Tally,
+    /// What happened that is worth a look, but may.
+    pub notes: Vec<String>,
     /// What should not have happened, beside what checkers say.
     pub findings: Vec<String>,
     /// What the checkers say.
@@ -50,6 +55,8 @@ pub struct Row {
     pub kind: &'static str,
     /// How often it was brought about.
     pub count: usize,
+    /// How often it was planned and left out, because members were still changing.
+    pub skipped: usize,
     /// From each one's end until a write was acknowledged that was asked after it.
     pub resumed_ms: Vec<u64>,
     /// From each one's end until a write had been acknowledged through every node.
@@ -72,6 +79,17 @@ impl Operations {
     }
 }
 
+impl Operations {
+    fn add(&mut self, other: Operations) {
+        let Operations { invoked, answered, refused, unknown, changes } = other;
+        self.invoked += invoked;
+        self.answered += answered;
+        self.refused += refused;
+        self.unknown += unknown;
+        self.changes += changes;
+    }
+}
+
 impl Report {
     /// A report on what has not happened yet.
     pub fn new(plan: &Plan) -> Report {
@@ -83,6 +101,30 @@ impl Report {
         self.row(kind).count += 1;
     }
 
+    /// Notes one fault of `kind` that was planned and left out.
+    pub fn skip(&mut self, kind: &'static str) {
+        self.row(kind).skipped += 1;
+    }
+
+    /// Adds what another run came to.
+    pub fn absorb(&mut self, other: Report) {
+        let Report { seed, nodes, seconds, operations, faults, corruption, notes, findings, checks } = other;
+        (self.seed, self.nodes) = (seed, nodes);
+        self.seconds += seconds;
+        self.operations.add(operations);
+        for row in faults {
+            let own = self.row(row.kind);
+            own.count += row.count;
+            own.skipped += row.skipped;
+            own.resumed_ms.extend(row.resumed_ms);
+            own.whole_ms.extend(row.whole_ms);
+        }
+        self.corruption.add(corruption);
+        self.notes.extend(notes);
+        self.findings.extend(findings);
+        self.checks.extend(checks);
+    }
+
     /// Notes how long the cluster took to recover from a fault of `kind`.
     pub fn recovered(&mut self, kind: &'static str, resumed: Duration, whole: Duration) {
         let row = self.row(kind);
@@ -92,7 +134,13 @@ impl Report {
 
     fn row(&mut self, kind: &'static str) -> &mut Row {
         let at = self.faults.iter().position(|row| row.kind == kind).unwrap_or_else(|| {
-            self.faults.push(Row { kind, count: 0, resumed_ms: Vec::new(), whole_ms: Vec::new() });
+            self.faults.push(Row {
+                kind,
+                count: 0,
+                skipped: 0,
+                resumed_ms: Vec::new(),
+                whole_ms: Vec::new(),
+            });
             self.faults.len() - 1
         });
         &mut self.faults[at]
@@ -114,9 +162,13 @@ impl Report {
         if !self.faults.is_empty() {
             lines.push(format!("\n{}\n", self.table()));
         }
-        for Judgement { check, verdict, why, seconds } in &self.checks {
-            lines.push(format!("{check}: {verdict} ({seconds:.2} s) {why}"));
+        if self.corruption.nodes > 0 {
+            lines.push(self.corruption.to_string());
         }
+        for Judgement { check, verdict, why, size, seconds } in &self.checks {
+            lines.push(format!("{check}: {verdict} (of {size}, {seconds:.2} s) {why}"));
+        }
+        lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         lines.extend(self.findings.iter().map(|finding| format!("finding: {finding}")));
         lines.push(format!("verdict: {}\n", if self.is_good() { "good" } else { "BAD" }));
         lines.join("\n")
@@ -128,6 +180,7 @@ impl Report {
         table.set_header([
             "fault",
             "count",
+            "left out",
             "writes resume: median",
             "worst",
             "all nodes serve: median",
@@ -138,6 +191,7 @@ impl Report {
             table.add_row([
                 row.kind.to_owned(),
                 row.count.to_string(),
+                row.skipped.to_string(),
                 resumed.0,
                 resumed.1,
                 whole.0,
@@ -176,6 +230,19 @@ mod tests {
         assert_eq!(report.faults.len(), 1);
         let text = report.text();
         assert!(text.contains("0.03 s") && text.contains("9.00 s") && text.contains("18.00 s"), "{text}");
+    }
+
+    #[test]
+    fn two_runs_come_to_one_report() {
+        let mut report = Report::default();
+        for kind in ["kill", "pause", "kill"] {
+            let mut other = Report { seconds: 2.0, ..Report::default() };
+            other.count(kind);
+            other.operations.invoked = 5;
+            report.absorb(other);
+        }
+        assert_eq!((report.faults.len(), report.faults[0].count, report.operations.invoked), (2, 2, 15));
+        assert!(report.is_good());
     }
 
     #[test]

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use e2e::cluster::http_get;
-use e2e::load::{Load, LoadOptions, Recorded};
+use e2e::load::{Load, LoadOptions};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Runtime;
 
 use crate::arena::{Arena, Building, CLIENT_PORT, Needs, address};
-use crate::judge;
+use crate::clients::{Clients, clock_bound};
+use crate::judge::{self, Evidence};
 use crate::plan::{Fault, Plan};
 use crate::report::{Operations, Report};
 
@@ -28,6 +29,12 @@ const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a leader is looked for before victims are chosen without one.
 const LEADER_LIMIT: Duration = Duration::from_secs(2);
+
+/// A change of members that nothing hinders any more must be done within this time.
+const CHANGE_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a process ends with whose member was removed.
+const EXIT_REMOVED: i32 = 3;
 
 /// How long clients go on after the last fault.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -51,6 +58,7 @@ pub struct Options {
 struct Run<'a> {
     arena: Arena,
     load: Load,
+    clients: Clients,
     runtime: Runtime,
     plan: &'a Plan,
     operations_max: usize,
@@ -87,9 +95,12 @@ pub fn run(options: &Options, plan: &Plan) -> anyhow::Result<Report> {
     };
     let arena = Arena::build(&building)?;
     let load = runtime.block_on(Load::start(arena.endpoints(), options.load.clone()))?;
+    let clients =
+        Clients::start(runtime.handle(), &load, arena.endpoints(), options.load.keys, options.load.seed);
     let mut run = Run {
         arena,
         load,
+        clients,
         runtime,
         plan,
         operations_max: options.operations.unwrap_or(usize::MAX),
@@ -103,14 +114,13 @@ pub fn run(options: &Options, plan: &Plan) -> anyhow::Result<Report> {
         run.find(format!("{error:#}"));
     }
     run.report.seconds = run.started.elapsed().as_secs_f64();
-    let recorded = run.finish();
-    let Run { mut report, arena, .. } = run;
-    drop(arena);
-    let history = &recorded.history;
-    history.write_json(&mut BufWriter::new(File::create(options.directory.join("history.jsonl"))?))?;
-    report.findings.extend(recorded.watch_findings);
-    report.operations = Operations::of(history);
-    report.checks = judge::judge(history);
+    run.report.corruption = run.arena.tally.clone();
+    let (mut report, evidence) = run.finish();
+    evidence
+        .history
+        .write_json(&mut BufWriter::new(File::create(options.directory.join("history.jsonl"))?))?;
+    report.operations = Operations::of(&evidence.history);
+    report.checks = judge::judge(&evidence);
     Ok(report)
 }
 
@@ -137,6 +147,11 @@ impl<'a> Run<'a> {
     }
 
     fn begin(&mut self, fault: &'a Fault) -> anyhow::Result<()> {
+        if fault.kind.changes_members && self.arena.is_changing(None) {
+            // One voter may be missing, not two.
+            self.report.skip(fault.kind.name);
+            return Ok(());
+        }
         let leader = self.runtime.block_on(self.load.leader(LEADER_LIMIT));
         let victims = fault.victims.resolve(leader, self.plan.nodes);
         self.progress.println(format!("{fault}  on {}", names(&victims)));
@@ -147,9 +162,28 @@ impl<'a> Run<'a> {
     }
 
     fn end(&mut self, fault: &'a Fault) -> anyhow::Result<()> {
+        let held = self.active.iter().any(|(active, _)| std::ptr::eq(*active, fault));
         self.heal(fault)?;
-        if !self.plan.mixed && !self.failed() {
+        if held && !self.plan.mixed && !self.failed() {
+            self.finish_changes(fault.kind.name)?;
             self.recover(fault.kind.name);
+        }
+        Ok(())
+    }
+
+    /// Waits until members are what they are to be.
+    fn finish_changes(&mut self, after: &str) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while self.arena.is_changing(None) {
+            self.look_for_ends();
+            self.arena.tend()?;
+            if started.elapsed() > CHANGE_LIMIT {
+                let left = self.arena.waits_for().join("; ");
+                self.find(format!("after {after} members are not what they should be: {left}"));
+                self.keep_metrics();
+                return Ok(());
+            }
+            std::thread::sleep(GLANCE);
         }
         Ok(())
     }
@@ -170,7 +204,8 @@ impl<'a> Run<'a> {
         while let Some((fault, _)) = self.active.first() {
             self.heal(fault)?;
         }
-        (0..self.plan.nodes).try_for_each(|node| self.arena.revive(node))
+        (0..self.plan.nodes).try_for_each(|node| self.arena.revive(node))?;
+        self.finish_changes("the end")
     }
 
     /// Waits until the cluster serves again, and through every node.
@@ -204,6 +239,9 @@ impl<'a> Run<'a> {
     fn wait_until(&mut self, at: Duration) -> bool {
         loop {
             self.look_for_ends();
+            if let Err(error) = self.arena.tend() {
+                self.find(format!("cannot change members: {error:#}"));
+            }
             let elapsed = self.started.elapsed();
             let operations = self.load.operations();
             self.progress.set_position(elapsed.as_secs());
@@ -225,6 +263,16 @@ impl<'a> Run<'a> {
             let expected =
                 self.active.iter().any(|(fault, victims)| fault.kind.ends_process && victims.contains(&node));
             if expected {
+                self.arena.tally.ended += u64::from(self.is_damaged(node));
+                continue;
+            }
+            if self.arena.is_changing(Some(node)) {
+                if status.code() != Some(EXIT_REMOVED) {
+                    self.report.notes.push(format!(
+                        "{} ended with {status} while it was removed, added or mended",
+                        self.arena.nodes[node].name
+                    ));
+                }
                 continue;
             }
             let process = &self.arena.nodes[node];
@@ -235,20 +283,36 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn finish(&mut self) -> Recorded {
+    /// Ends all clients and takes the arena down. Returns what is known, but for what checkers say.
+    fn finish(mut self) -> (Report, Evidence) {
         std::thread::sleep(SETTLE);
         self.progress.finish_and_clear();
         self.look_for_panics();
         if self.stop.load(Ordering::Acquire) {
             self.find("interrupted".to_owned());
         }
-        match self.runtime.block_on(self.load.finish()) {
+        let stopped = self.clients.stop();
+        let recorded = match self.runtime.block_on(self.load.finish()) {
             Ok(recorded) => recorded,
             Err(error) => {
                 self.find(format!("{error:#}"));
                 self.load.abandon()
             }
-        }
+        };
+        self.report.findings.extend(recorded.watch_findings.iter().cloned());
+        let clock = clock_bound(self.plan.faults.iter().any(|fault| fault.kind.name == "clock-rate"));
+        let Run { clients, arena, mut report, .. } = self;
+        let evidence = stopped.and_then(|stopped| clients.finish(stopped, recorded, clock));
+        drop(arena);
+        let evidence = evidence.unwrap_or_else(|error| {
+            report.findings.push(format!("{error:#}"));
+            Evidence::default()
+        });
+        (report, evidence)
+    }
+
+    fn is_damaged(&self, node: usize) -> bool {
+        self.active.iter().any(|(fault, victims)| fault.kind.damages && victims.contains(&node))
     }
 
     fn look_for_panics(&mut self) {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use trace::OpId;
 use types::Time;
 
+mod apart;
 mod json;
 mod record;
 mod show;

@@ -64,6 +64,16 @@ impl Replicas {
         digests.len() == 1
     }
 
+    /// At how many points somebody reported.
+    pub fn len(&self) -> usize {
+        self.reports.len()
+    }
+
+    /// Whether nobody reported anything.
+    pub fn is_empty(&self) -> bool {
+        self.reports.is_empty()
+    }
+
     /// Who differs, and where first: on each of both scales, slots and revisions, a replica at most once.
     ///
     /// Nodes that a majority outvotes anywhere are to be blamed wherever they disagree with others, also where

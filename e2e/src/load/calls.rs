@@ -11,7 +11,7 @@ const REFUSALS: [&str; 3] =
     ["etcdserver: no leader", "etcdserver: too many requests", "etcdserver: mvcc: database space exceeded"];
 
 /// Asks one node, and says what came of it.
-pub(super) async fn send(kv: &mut KvClient<Channel>, call: &Call) -> Outcome {
+pub async fn send(kv: &mut KvClient<Channel>, call: &Call) -> Outcome {
     let answered = match call {
         Call::One(step) => send_step(kv, step).await,
         Call::Txn(txn) => send_txn(kv, txn).await,

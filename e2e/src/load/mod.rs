@@ -6,13 +6,15 @@
 mod calls;
 mod watchers;
 
+pub use calls::send;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use checker::{Call, ClientId, Compare, History, Outcome, Step};
+use checker::{Call, Change, ClientId, Compare, History, Outcome, Revision, Step};
 use etcd::proto::etcdserverpb as pb;
 use pb::kv_client::KvClient;
 use pb::maintenance_client::MaintenanceClient;
@@ -22,6 +24,9 @@ use types::{Rng, Time};
 
 /// Keys that a transaction or a range may touch together.
 pub const GROUP_KEYS: u64 = 4;
+
+/// What the clients' keys begin with. Others may use the store for other keys meanwhile.
+const PREFIX: &[u8] = b"load/";
 
 /// How long a node may take to say who leads.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
@@ -55,8 +60,21 @@ pub struct LoadOptions {
 pub struct Recorded {
     /// All operations, and what the watchers saw of their effects.
     pub history: History,
+    /// Every change of the store, others' too, in its order.
+    pub changes: Vec<Seen>,
+    /// The store's revision after all of them; `None` if watchers did not see the end.
+    pub last_revision: Option<Revision>,
     /// What watchers saw that cannot be: changes that differ between them, or that never came.
     pub watch_findings: Vec<String>,
+}
+
+/// A change, and when the first watcher heard of it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// What.
+    pub change: Change,
+    /// When, on the history's clock.
+    pub at: Time,
 }
 
 /// Clients at work.
@@ -72,6 +90,10 @@ struct Shared {
     started: Instant,
     stop: AtomicBool,
     history: Mutex<History>,
+    /// What the watchers agree on so far.
+    changes: Mutex<Vec<Seen>>,
+    /// By node: the last revision that its watcher has seen.
+    watched: Vec<AtomicU64>,
     /// Writes acknowledged so far, by the instant at which they were asked: the latest of those instants.
     latest_acknowledged_start_ns: AtomicU64,
     values: AtomicU64,
@@ -88,11 +110,14 @@ impl Load {
         let mut history = History::new();
         history.start_revision = current_revision(&endpoints).await.context("the cluster does not answer")?;
         let start_revision = history.start_revision;
+        let watched = endpoints.iter().map(|_| AtomicU64::new(start_revision.unsigned_abs())).collect();
         let shared = Arc::new(Shared {
             endpoints,
             started: Instant::now(),
             stop: AtomicBool::new(false),
             history: Mutex::new(history),
+            changes: Mutex::default(),
+            watched,
             latest_acknowledged_start_ns: AtomicU64::new(0),
             values: AtomicU64::new(1),
             last_revision: AtomicU64::new(0),
@@ -151,6 +176,22 @@ impl Load {
         silent
     }
 
+    /// Up to which revision every watcher has seen everything.
+    pub fn watched_revision(&self) -> Revision {
+        self.shared.watched_revision()
+    }
+
+    /// What tells [`watched_revision`](Load::watched_revision) for as long as it is wanted.
+    pub fn watched(&self) -> impl Fn() -> Revision + Send + Sync + 'static {
+        let shared = self.shared.clone();
+        move || shared.watched_revision()
+    }
+
+    /// When the clock of the history was at 0.
+    pub fn clock(&self) -> Instant {
+        self.shared.started
+    }
+
     /// Operations invoked so far.
     pub fn operations(&self) -> usize {
         self.shared.history().operations().len()
@@ -173,8 +214,8 @@ impl Load {
         for task in take(&self.watchers) {
             watch_findings.extend(task.await?.err());
         }
-        last_revision?;
-        Ok(Recorded { history: std::mem::take(&mut *self.shared.history()), watch_findings })
+        let last_revision = Some(last_revision?).filter(|_| watch_findings.is_empty());
+        Ok(self.recorded(last_revision, watch_findings))
     }
 
     /// What was recorded so far, of a run that cannot be finished.
@@ -182,7 +223,18 @@ impl Load {
         self.shared.stop.store(true, Ordering::Release);
         take(&self.clients).iter().for_each(JoinHandle::abort);
         take(&self.watchers).iter().for_each(JoinHandle::abort);
-        Recorded { history: std::mem::take(&mut *self.shared.history()), watch_findings: Vec::new() }
+        self.recorded(None, Vec::new())
+    }
+
+    /// Operations with what watchers saw of them: without what others did to other keys.
+    fn recorded(&self, last_revision: Option<Revision>, watch_findings: Vec<String>) -> Recorded {
+        let mut history = std::mem::take(&mut *self.shared.history());
+        let changes = std::mem::take(&mut *self.shared.changes());
+        let (own, others): (Vec<&Change>, Vec<&Change>) =
+            changes.iter().map(|seen| &seen.change).partition(|change| change.key.starts_with(PREFIX));
+        history.changes = own.into_iter().cloned().collect();
+        let history = history.without_revisions(others.iter().map(|change| change.revision).collect());
+        Recorded { history, changes, last_revision, watch_findings }
     }
 }
 
@@ -193,6 +245,15 @@ impl Shared {
 
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changes(&self) -> MutexGuard<'_, Vec<Seen>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watched_revision(&self) -> Revision {
+        let least = self.watched.iter().map(|revision| revision.load(Ordering::Acquire)).min();
+        least.unwrap_or_default().cast_signed()
     }
 
     fn stopped(&self) -> bool {

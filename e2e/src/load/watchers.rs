@@ -1,6 +1,7 @@
 //! One watcher a node: each must see every change, in the one order in which all see them.
 //!
-//! What the first of them sees at a place is the history's; the others are held to it.
+//! They watch all keys, those of others too. What the first of them sees at a place is the history's; the others are
+//! held to it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,7 @@ use etcd::proto::mvccpb;
 use pb::watch_client::WatchClient;
 use pb::watch_request::RequestUnion;
 
-use super::Shared;
+use super::{Seen, Shared};
 
 /// A stream without events is given up after this long: its connection may be dead without a word.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -22,8 +23,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Watchers must have seen everything this long after the last write.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(30);
 
-/// What one watcher has seen.
-struct Seen {
+/// How far one watcher has come.
+struct Place {
     /// Changes, each equal to the history's at its place.
     count: usize,
     /// Revision of the last of them.
@@ -35,7 +36,7 @@ struct Seen {
 /// # Errors
 /// What this watcher saw differs from what another did, or does not come at all.
 pub(super) async fn watch(shared: Arc<Shared>, node: u64, start_revision: i64) -> Result<(), String> {
-    let mut seen = Seen { count: 0, revision: start_revision };
+    let mut seen = Place { count: 0, revision: start_revision };
     let mut deadline: Option<Instant> = None;
     loop {
         let broke = match watch_once(&shared, node, &mut seen).await {
@@ -68,11 +69,11 @@ struct Differs {
     other: String,
 }
 
-async fn watch_once(shared: &Shared, node: u64, seen: &mut Seen) -> anyhow::Result<()> {
+async fn watch_once(shared: &Shared, node: u64, seen: &mut Place) -> anyhow::Result<()> {
     let channel = shared.endpoint(node)?.connect().await?;
     let create = pb::WatchCreateRequest {
-        key: Bytes::from_static(b"load/"),
-        range_end: Bytes::from_static(b"load0"),
+        key: Bytes::from_static(b"\0"),
+        range_end: Bytes::from_static(b"\0"),
         start_revision: seen.revision + 1,
         ..Default::default()
     };
@@ -94,6 +95,8 @@ async fn watch_once(shared: &Shared, node: u64, seen: &mut Seen) -> anyhow::Resu
         for event in response.context("the stream ended")?.events {
             note(shared, seen, change(event)?)?;
         }
+        // Only now: a message holds whole revisions.
+        shared.watched[node as usize].store(seen.revision.unsigned_abs(), Ordering::Release);
     }
 }
 
@@ -103,17 +106,17 @@ fn change(event: mvccpb::Event) -> anyhow::Result<Change> {
     Ok(Change { revision: pair.mod_revision, key: pair.key, value: put.then_some(pair.value) })
 }
 
-fn note(shared: &Shared, seen: &mut Seen, change: Change) -> Result<(), Differs> {
-    let mut history = shared.history();
+fn note(shared: &Shared, place: &mut Place, change: Change) -> Result<(), Differs> {
+    let mut changes = shared.changes();
     let revision = change.revision;
-    match history.changes.get(seen.count) {
-        Some(other) if *other != change => {
-            return Err(Differs { saw: format!("{change:?}"), other: format!("{other:?}") });
+    match changes.get(place.count) {
+        Some(other) if other.change != change => {
+            return Err(Differs { saw: format!("{change:?}"), other: format!("{:?}", other.change) });
         }
         Some(_) => {}
-        None => history.changes.push(change),
+        None => changes.push(Seen { change, at: shared.now() }),
     }
-    seen.count += 1;
-    seen.revision = revision;
+    place.count += 1;
+    place.revision = revision;
     Ok(())
 }

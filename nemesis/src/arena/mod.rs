@@ -5,23 +5,28 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, ensure};
+use e2e::tools::run;
 use rustix::fs::FlockOperation;
 use rustix::process::Signal;
 use tokio::runtime::Handle;
 
 mod disks;
+mod members;
 mod needs;
 mod net;
 mod process;
+mod tally;
 mod tracer;
 
 pub use disks::{Disk, DiskKind, SmallDisk};
+pub use members::{Change, Step};
 pub use needs::Needs;
 pub use net::{Cut, address, face};
 pub use process::{CLIENT_PORT, Clock, Process};
+pub use tally::Tally;
 
 use net::Net;
 use tracer::Tracer;
@@ -39,6 +44,13 @@ pub struct Arena {
     pub nodes: Vec<Process>,
     /// What their data directories are on.
     pub disks: Vec<Disk>,
+    /// How many of the nodes founded the cluster; clients know these. Whoever is beyond comes and goes.
+    pub founders: usize,
+    /// What was done to files, and what came of it.
+    pub tally: Tally,
+    /// Changes of members that are under way.
+    changes: Vec<Change>,
+    runtime: Handle,
     /// strace, where it is attached.
     tracers: Vec<Option<Tracer>>,
     relay: Option<Relay>,
@@ -81,6 +93,8 @@ impl Arena {
         disks::sweep();
         disks::prepare_mounts()?;
         let Building { nodes: count, directory, needs, seed, .. } = *building;
+        let founders = count;
+        let count = founders + usize::from(needs.spare);
         let net = Net::build(count, needs.relay)?;
         let relay = match needs.relay {
             true => Some(Relay::start(building.runtime, count, ADDRESSES, seed)?),
@@ -89,6 +103,10 @@ impl Arena {
         let mut arena = Arena {
             nodes: Vec::new(),
             disks: Vec::new(),
+            founders,
+            tally: Tally::default(),
+            changes: Vec::new(),
+            runtime: building.runtime.clone(),
             tracers: (0..count).map(|_| None).collect(),
             relay,
             net,
@@ -183,7 +201,60 @@ impl Arena {
 
     /// Where clients reach the nodes.
     pub fn endpoints(&self) -> Vec<String> {
-        (0..self.nodes.len()).map(|node| format!("http://{}:{}", address(node), CLIENT_PORT)).collect()
+        (0..self.founders).map(|node| format!("http://{}:{}", address(node), CLIENT_PORT)).collect()
+    }
+
+    /// Begins to change who is a member: [`tend`](Arena::tend) goes on with it.
+    pub fn begin(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// Lets changes that strike `node` go on to their end.
+    pub fn release(&mut self, node: usize) {
+        self.changes.iter_mut().filter(|change| change.node() == node).for_each(Change::release);
+    }
+
+    /// Whether a change of `node` is under way, so that its process may end; of any node if there is none.
+    pub fn is_changing(&self, node: Option<usize>) -> bool {
+        self.changes.iter().any(|change| node.is_none_or(|node| change.node() == node))
+    }
+
+    /// Goes on with all changes as far as they can without waiting.
+    ///
+    /// # Errors
+    /// A process or a directory cannot be handled.
+    pub fn tend(&mut self) -> anyhow::Result<()> {
+        let mut changes = std::mem::take(&mut self.changes);
+        let gone_on = changes.iter_mut().try_for_each(|change| change.go_on(self));
+        changes.retain(|change| !change.is_done());
+        self.changes.append(&mut changes);
+        gone_on
+    }
+
+    /// What the changes that are under way wait for.
+    pub fn waits_for(&self) -> Vec<String> {
+        self.changes.iter().map(ToString::to_string).collect()
+    }
+
+    /// The number of the node that is no founder.
+    ///
+    /// # Errors
+    /// The arena was built without.
+    pub fn spare(&self) -> anyhow::Result<usize> {
+        ensure!(self.nodes.len() > self.founders, "the arena was built without a spare node");
+        Ok(self.founders)
+    }
+
+    /// Empties a data directory.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn empty(&self, node: usize) -> anyhow::Result<()> {
+        let data = &self.nodes[node].data;
+        if data.exists() {
+            run(Command::new("find").arg(data).args(["-mindepth", "1", "-delete"]))?;
+        }
+        Ok(())
     }
 }
 
@@ -191,6 +262,7 @@ const ADDRESSES: Addresses = Addresses { node: address, face, port: process::PEE
 
 impl Drop for Arena {
     fn drop(&mut self) {
+        self.changes.clear();
         self.tracers.clear();
         for node in &mut self.nodes {
             // It may have ended already.

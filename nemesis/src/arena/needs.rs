@@ -21,6 +21,8 @@ pub struct Needs {
     pub relay: bool,
     /// Clocks can be set.
     pub clocks: bool,
+    /// There is a node more, which is no member at first.
+    pub spare: bool,
     /// What data directories are on.
     pub disks: DiskKind,
 }
@@ -46,6 +48,7 @@ impl Needs {
                 Need::Nothing => {}
                 Need::Relay => needs.relay = true,
                 Need::Clocks => needs.clocks = true,
+                Need::Spare => needs.spare = true,
                 Need::Disks(disks) => {
                     let free = [DiskKind::Own, disks].contains(&needs.disks);
                     ensure!(
@@ -92,14 +95,14 @@ mod tests {
     use crate::faults;
 
     fn needs(names: &str) -> anyhow::Result<Needs> {
-        Needs::of(faults::named(names).unwrap())
+        Needs::of(faults::named(names, false).unwrap())
     }
 
     #[test]
     fn kinds_need_what_they_say_and_no_more() {
         assert_eq!(needs("kill,partition").unwrap(), Needs::default());
-        let all = Needs { relay: true, clocks: true, disks: DiskKind::Faulty };
-        assert_eq!(needs("kill,delay,clock-ahead,power-loss,disk-full").unwrap(), all);
+        let all = Needs { relay: true, clocks: true, spare: true, disks: DiskKind::Faulty };
+        assert_eq!(needs("kill,delay,clock-ahead,power-loss,disk-full,member-grow").unwrap(), all);
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn filter(to: usize, cuts: &[Cut]) -> String {
 
 /// Removes every namespace and link of ours, after killing what runs inside: our own, or of a run that crashed.
 pub(super) fn sweep() {
-    for node in 0..super::NODES_MAX {
+    for node in 0..=super::NODES_MAX {
         let name = namespace(node);
         for pid in quiet("ip", &["netns", "pids", &name]).split_whitespace() {
             quiet("kill", &["-9", pid]);

@@ -41,6 +41,10 @@ pub struct Process {
     namespace: String,
     address: SocketAddr,
     flags: Vec<String>,
+    /// Whether it was added to the cluster, rather than founding it.
+    joins: bool,
+    /// Whether it is no member, so that nothing may start it.
+    is_out: bool,
     /// The file that libfaketime reads its clock from, if clocks can be set.
     clock_file: Option<PathBuf>,
     clock: Clock,
@@ -78,6 +82,8 @@ impl Process {
             clock_file,
             clock: RIGHT,
             child: None,
+            joins: node >= building.nodes,
+            is_out: node >= building.nodes,
         };
         process.write_clock()?;
         Ok(process)
@@ -88,8 +94,19 @@ impl Process {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Where its peers reach it.
+    pub(super) fn peer_url(node: usize) -> String {
+        format!("http://{}:{PEER_PORT}", host_name(node))
+    }
+
+    /// It is no member from now on, or a new one.
+    pub(super) fn set_member(&mut self, is_member: bool) {
+        self.is_out = !is_member;
+        self.joins = true;
+    }
+
     pub(super) fn revive(&mut self) -> anyhow::Result<()> {
-        if self.child.is_some() {
+        if self.child.is_some() || self.is_out {
             return Ok(());
         }
         let log = File::options().create(true).append(true).open(&self.log)?;
@@ -98,6 +115,7 @@ impl Process {
             .args(self.clock_variables())
             .arg(&self.althing)
             .args(&self.flags)
+            .args(["--initial-cluster-state", if self.joins { "existing" } else { "new" }])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -197,8 +215,10 @@ impl Process {
 }
 
 fn flags(node: usize, nodes: usize, data: &Path) -> Vec<String> {
-    let peer = |node: usize| format!("http://{}:{PEER_PORT}", host_name(node));
-    let members: Vec<String> = (0..nodes).map(|node| format!("n{}={}", node + 1, peer(node))).collect();
+    let peer = Process::peer_url;
+    // Who comes later names itself too.
+    let members = (0..nodes).chain((node >= nodes).then_some(node));
+    let members: Vec<String> = members.map(|node| format!("n{}={}", node + 1, peer(node))).collect();
     let client = format!("http://{}:{CLIENT_PORT}", address(node));
     let named = [
         ("--name", format!("n{}", node + 1)),
@@ -208,7 +228,6 @@ fn flags(node: usize, nodes: usize, data: &Path) -> Vec<String> {
         ("--listen-peer-urls", format!("http://{}:{PEER_PORT}", address(node))),
         ("--initial-advertise-peer-urls", peer(node)),
         ("--initial-cluster", members.join(",")),
-        ("--initial-cluster-state", "new".to_owned()),
         ("--log-format", "console".to_owned()),
     ];
     let named = named.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);

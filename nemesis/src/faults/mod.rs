@@ -2,14 +2,16 @@
 //!
 //! To add a family, write its file, with a `KINDS` table and the functions it names, and add it to [`FAMILIES`].
 
-use anyhow::ensure;
+use anyhow::Context;
 
 use crate::arena::{Arena, DiskKind};
 use crate::plan::Count;
 
 mod clock;
+mod corruption;
 mod directory;
 mod filesystem;
+mod members;
 mod network;
 mod power;
 mod process;
@@ -26,6 +28,8 @@ const FAMILIES: &[&[Kind]] = &[
     filesystem::KINDS,
     clock::KINDS,
     directory::KINDS,
+    corruption::KINDS,
+    members::KINDS,
 ];
 
 /// One kind of fault.
@@ -49,6 +53,9 @@ pub struct Kind {
     pub need: Need,
     /// Whether it may destroy what a disk had promised to keep: only a minority of nodes can bear that.
     pub damages: bool,
+    /// Whether there is a voter less meanwhile, or the change of members that it begins goes on after it. One at a
+    /// time, and in a plan that damages a disk always that node: the others have to be whole.
+    pub changes_members: bool,
     /// Whether the server may end its process over it.
     pub ends_process: bool,
     /// When it is brought about without having been asked for.
@@ -86,11 +93,14 @@ pub enum Lane {
     Disk,
     /// Clocks are wrong.
     Clock,
+    /// Members come and go.
+    Members,
 }
 
 impl Lane {
     /// All of them.
-    pub const ALL: [Lane; 5] = [Lane::Process, Lane::Network, Lane::Relay, Lane::Disk, Lane::Clock];
+    pub const ALL: [Lane; 6] =
+        [Lane::Process, Lane::Network, Lane::Relay, Lane::Disk, Lane::Clock, Lane::Members];
 }
 
 /// When a kind is brought about without being named.
@@ -113,6 +123,8 @@ pub enum Need {
     Relay,
     /// Clocks that can be set, by libfaketime.
     Clocks,
+    /// A node that is no member at first.
+    Spare,
     /// Disks of this kind under every node.
     Disks(DiskKind),
 }
@@ -128,6 +140,7 @@ const USUAL: Kind = Kind {
     nodes_min: 1,
     need: Need::Nothing,
     damages: false,
+    changes_members: false,
     ends_process: false,
     usual: Usual::Always,
     inject: nothing,
@@ -148,21 +161,57 @@ pub fn usual(mixed: bool) -> impl Iterator<Item = &'static Kind> {
     all().filter(move |kind| kind.usual == Usual::Always || (kind.usual == Usual::Alone && !mixed))
 }
 
-/// The kinds that `--faults` names, separated by commas.
+/// The kinds that `--faults` names, separated by commas; `all` are all, or if mixed those that one cluster can have,
+/// `usual` those of a run that names none, and `-kind` takes one out.
 ///
 /// # Errors
 /// A name that no kind has.
-pub fn named(names: &str) -> anyhow::Result<Vec<&'static Kind>> {
-    let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
-    names
-        .map(|name| {
-            let known: Vec<&str> = all().map(|kind| kind.name).collect();
-            let kind = all().find(|kind| kind.name == name);
-            ensure!(kind.is_some(), "{name:?} is not a kind of fault; there are: {}", known.join(", "));
-            Ok(kind)
-        })
-        .filter_map(Result::transpose)
-        .collect()
+pub fn named(names: &str, mixed: bool) -> anyhow::Result<Vec<&'static Kind>> {
+    let mut kinds: Vec<&'static Kind> = Vec::new();
+    for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        match name.strip_prefix('-') {
+            _ if name == ALL => kinds.extend(all().filter(|kind| !mixed || kind.fits_any())),
+            _ if name == "usual" => kinds.extend(usual(mixed)),
+            Some(name) => {
+                let name = find(name)?.name;
+                kinds.retain(|kind| kind.name != name);
+            }
+            None => kinds.push(find(name)?),
+        }
+    }
+    Ok(kinds)
+}
+
+/// Means every kind.
+pub const ALL: &str = "all";
+
+/// The kinds apart by what disks they need: those that any disk does for are with our own.
+pub fn by_disk(kinds: &[&'static Kind]) -> Vec<Vec<&'static Kind>> {
+    let disk = |kind: &Kind| match kind.need {
+        Need::Disks(disk) if !kind.fits_any() => Some(disk),
+        _ => None,
+    };
+    let mut parts: Vec<Vec<&'static Kind>> = Vec::new();
+    for &kind in kinds {
+        match parts.iter_mut().find(|part| disk(part[0]) == disk(kind)) {
+            Some(part) => part.push(kind),
+            None => parts.push(vec![kind]),
+        }
+    }
+    parts
+}
+
+fn find(name: &str) -> anyhow::Result<&'static Kind> {
+    let known = || all().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
+    let kind = all().find(|kind| kind.name == name);
+    kind.with_context(|| format!("{name:?} is not a kind of fault; there are: {}", known()))
+}
+
+impl Kind {
+    /// Whether it can be brought about beside all others, as far as disks are concerned.
+    pub fn fits_any(&self) -> bool {
+        !matches!(self.need, Need::Disks(disks) if disks != DiskKind::Faulty)
+    }
 }
 
 #[cfg(test)]
@@ -178,9 +227,28 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_named_with_those_there_are() {
-        let error = named("kill,earthquake").unwrap_err().to_string();
+        let error = named("kill,earthquake", false).unwrap_err().to_string();
         assert!(error.contains("\"earthquake\"") && error.contains("partition"), "{error}");
-        assert_eq!(named("kill, pause").unwrap().len(), 2);
+        assert_eq!(named("kill, pause", false).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_kind_can_be_taken_out_of_all() {
+        let names =
+            |list: &str| -> Vec<&str> { named(list, true).unwrap().iter().map(|kind| kind.name).collect() };
+        assert!(names("all").contains(&"amnesia") && !names("all").contains(&"full-tmpfs"));
+        assert!(!names("all,-amnesia,-wipe").contains(&"amnesia"));
+        assert_eq!(names("all,-amnesia").len() + 1, names("all").len());
+    }
+
+    #[test]
+    fn kinds_with_different_disks_are_kept_apart() {
+        let parts = by_disk(&all().collect::<Vec<_>>());
+        assert_eq!(parts.len(), 3);
+        assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), all().count());
+        for part in parts {
+            assert!(crate::arena::Needs::of(part).is_ok());
+        }
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn deaf(arena: &mut Arena, victims: &[usize], _: u64) -> anyhow::Result<()> {
 
 /// The victim is the bridge; the others are split by which side of it they are on.
 fn bridge(arena: &mut Arena, victims: &[usize], _: u64) -> anyhow::Result<()> {
-    let nodes = arena.nodes.len();
+    let nodes = arena.founders;
     let left = |node: usize| (node + nodes - victims[0]) % nodes <= nodes / 2;
     let apart =
         |from: usize, to: usize| !victims.contains(&from) && !victims.contains(&to) && left(from) != left(to);
@@ -71,7 +71,7 @@ fn bridge(arena: &mut Arena, victims: &[usize], _: u64) -> anyhow::Result<()> {
 }
 
 fn ring(arena: &mut Arena, _: &[usize], _: u64) -> anyhow::Result<()> {
-    let nodes = arena.nodes.len();
+    let nodes = arena.founders;
     arena.cut(&between(
         nodes,
         |from, to| !matches!((from + nodes - to) % nodes, step if step == 1 || step == nodes - 1),
