@@ -30,6 +30,9 @@ const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
 /// How long a leader is looked for before victims are chosen without one.
 const LEADER_LIMIT: Duration = Duration::from_secs(2);
 
+/// The same in a mixture, where there is often none.
+const LEADER_LIMIT_MIXED: Duration = Duration::from_millis(100);
+
 /// A change of members that nothing hinders any more must be done within this time.
 const CHANGE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -133,7 +136,9 @@ impl<'a> Run<'a> {
                 break;
             }
             match step {
-                Step::Begin(fault) => self.begin(fault)?,
+                Step::Begin(fault) if self.started.elapsed() < self.plan.length => self.begin(fault)?,
+                // A run that is late leaves out the rest.
+                Step::Begin(_) => {}
                 Step::End(fault) => self.end(fault)?,
             }
             late = late.max(self.started.elapsed().saturating_sub(at));
@@ -152,7 +157,8 @@ impl<'a> Run<'a> {
             self.report.skip(fault.kind.name);
             return Ok(());
         }
-        let leader = self.runtime.block_on(self.load.leader(LEADER_LIMIT));
+        let limit = if self.plan.mixed { LEADER_LIMIT_MIXED } else { LEADER_LIMIT };
+        let leader = self.runtime.block_on(self.load.leader(limit));
         let victims = fault.victims.resolve(leader, self.plan.nodes);
         self.progress.println(format!("{fault}  on {}", names(&victims)));
         self.report.count(fault.kind.name);
@@ -267,11 +273,13 @@ impl<'a> Run<'a> {
                 continue;
             }
             if self.arena.is_changing(Some(node)) {
-                if status.code() != Some(EXIT_REMOVED) {
-                    self.report.notes.push(format!(
-                        "{} ended with {status} while it was removed, added or mended",
-                        self.arena.nodes[node].name
-                    ));
+                let is_mending = self.arena.is_mending(node);
+                self.arena.tally.ended += u64::from(is_mending);
+                if !is_mending && status.code() != Some(EXIT_REMOVED) {
+                    let name = &self.arena.nodes[node].name;
+                    self.report
+                        .notes
+                        .push(format!("{name} ended with {status} while it was removed or added"));
                 }
                 continue;
             }
@@ -326,7 +334,10 @@ impl<'a> Run<'a> {
     }
 
     fn find(&mut self, finding: String) {
-        self.progress.println(format!("finding: {finding}"));
+        match self.progress.is_hidden() {
+            true => eprintln!("finding: {finding}"),
+            false => self.progress.println(format!("finding: {finding}")),
+        }
         self.report.findings.push(finding);
     }
 

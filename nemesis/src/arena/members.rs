@@ -90,6 +90,10 @@ impl Change {
         self.is_released = true;
     }
 
+    pub(super) fn is_mending(&self) -> bool {
+        self.steps.front() == Some(&Step::Mend)
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.steps.is_empty()
     }

@@ -219,6 +219,11 @@ impl Arena {
         self.changes.iter().any(|change| node.is_none_or(|node| change.node() == node))
     }
 
+    /// Whether `node` is started with damaged files, so that its process may end.
+    pub fn is_mending(&self, node: usize) -> bool {
+        self.changes.iter().any(|change| change.node() == node && change.is_mending())
+    }
+
     /// Goes on with all changes as far as they can without waiting.
     ///
     /// # Errors

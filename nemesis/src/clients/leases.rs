@@ -23,7 +23,7 @@ const KEPT_ALIVE_MAX: u64 = 5;
 /// Of the leases that a client has left alone, so many may not be over yet.
 pub(super) const LEFT_MAX: usize = 20;
 
-/// At the end every lease is revoked, so that nothing changes the store any more. Tried for so long.
+/// At the end every lease is revoked, so that nothing changes the store any more. A client tries for so long.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 const PREFIX: &str = "lease/";
@@ -56,9 +56,9 @@ pub(super) async fn client(shared: Arc<Shared>, number: u64) -> Vec<LeaseCall> {
         }
         shared.sleep(Duration::from_millis(rng.between(0, 500))).await;
     }
+    let started = Instant::now();
     for lease in granted {
         let mut tenant = Tenant { wanderer: &mut wanderer, lease, calls: &mut calls, number };
-        let started = Instant::now();
         while !tenant.ask(LeaseRequest::Revoke, 0).await && started.elapsed() < END_LIMIT {
             tenant.wanderer.go_on().await;
         }
@@ -66,13 +66,15 @@ pub(super) async fn client(shared: Arc<Shared>, number: u64) -> Vec<LeaseCall> {
     calls
 }
 
-/// Revokes a lease that nobody counts on, until that is answered.
-pub(super) async fn end(wanderer: &mut Wanderer, lease: LeaseId) {
+/// Revokes leases that nobody counts on, each until that is answered.
+pub(super) async fn end(wanderer: &mut Wanderer, leases: impl IntoIterator<Item = LeaseId>) {
     let started = Instant::now();
-    while ask(wanderer.channel.clone(), lease, LeaseRequest::Revoke, 0).await == LeaseOutcome::Unknown
-        && started.elapsed() < END_LIMIT
-    {
-        wanderer.go_on().await;
+    for lease in leases {
+        while ask(wanderer.channel.clone(), lease, LeaseRequest::Revoke, 0).await == LeaseOutcome::Unknown
+            && started.elapsed() < END_LIMIT
+        {
+            wanderer.go_on().await;
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use trace::OpId;
 use types::Rng;
 use v3lockpb::lock_client::LockClient;
 
-use super::leases::{self, LEFT_MAX};
+use super::leases::{LEFT_MAX, end};
 use super::{Shared, Wanderer, client_id};
 
 const LOCKS: u64 = 2;
@@ -67,9 +67,7 @@ pub(super) async fn client(shared: Arc<Shared>, number: u64) -> Seen {
         }
         shared.sleep(Duration::from_millis(rng.between(0, 300))).await;
     }
-    for lease in leases {
-        leases::end(&mut wanderer, lease).await;
-    }
+    end(&mut wanderer, leases).await;
     seen
 }
 

@@ -170,7 +170,7 @@ pub fn named(names: &str, mixed: bool) -> anyhow::Result<Vec<&'static Kind>> {
     let mut kinds: Vec<&'static Kind> = Vec::new();
     for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         match name.strip_prefix('-') {
-            _ if name == ALL => kinds.extend(all().filter(|kind| !mixed || kind.fits_any())),
+            _ if name == ALL => kinds.extend(all().filter(|kind| !mixed || kind.fits_mixture())),
             _ if name == "usual" => kinds.extend(usual(mixed)),
             Some(name) => {
                 let name = find(name)?.name;
@@ -188,7 +188,7 @@ pub const ALL: &str = "all";
 /// The kinds apart by what disks they need: those that any disk does for are with our own.
 pub fn by_disk(kinds: &[&'static Kind]) -> Vec<Vec<&'static Kind>> {
     let disk = |kind: &Kind| match kind.need {
-        Need::Disks(disk) if !kind.fits_any() => Some(disk),
+        Need::Disks(disk) if !kind.fits_any_disk() => Some(disk),
         _ => None,
     };
     let mut parts: Vec<Vec<&'static Kind>> = Vec::new();
@@ -208,8 +208,12 @@ fn find(name: &str) -> anyhow::Result<&'static Kind> {
 }
 
 impl Kind {
-    /// Whether it can be brought about beside all others, as far as disks are concerned.
-    pub fn fits_any(&self) -> bool {
+    /// Whether it can be brought about beside all others.
+    fn fits_mixture(&self) -> bool {
+        self.fits_any_disk() && self.usual != Usual::Alone
+    }
+
+    fn fits_any_disk(&self) -> bool {
         !matches!(self.need, Need::Disks(disks) if disks != DiskKind::Faulty)
     }
 }
@@ -236,7 +240,8 @@ mod tests {
     fn a_kind_can_be_taken_out_of_all() {
         let names =
             |list: &str| -> Vec<&str> { named(list, true).unwrap().iter().map(|kind| kind.name).collect() };
-        assert!(names("all").contains(&"amnesia") && !names("all").contains(&"full-tmpfs"));
+        assert!(names("all").contains(&"amnesia"));
+        assert!(!names("all").contains(&"full-tmpfs") && !names("all").contains(&"rolling-restart"));
         assert!(!names("all,-amnesia,-wipe").contains(&"amnesia"));
         assert_eq!(names("all,-amnesia").len() + 1, names("all").len());
     }
