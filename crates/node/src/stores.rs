@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use consensus::{Consensus, Membership, Recovered};
 use kv::Kv;
-use storage::{Disk, Identity, Log, LogOptions, Recovery};
+use storage::{Disk, Engine, Identity, Log, LogOptions, Recovery};
 use types::{Epoch, Slot, SlotState, Wire};
 
 use crate::checkpoints::Staged;
@@ -67,6 +67,8 @@ impl Stores {
         let state_error = |source| StartError::State { path: state_text.clone(), source };
         let engine = StateEngine::open(&state_path).map_err(|error| state_error(error.into()))?;
         let kv = Kv::open(engine.clone()).map_err(state_error)?;
+        // What a killed process left in the system's cache is shown as well, and the log is believed to end above it.
+        engine.persist().map_err(|error| state_error(error.into()))?;
         let mut staged = Staged::Files(member.join("staged"));
         staged.clear().map_err(|source| StartError::System {
             what: "to remove what an earlier run had staged",

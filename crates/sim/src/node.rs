@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use consensus::{Membership, Recovered, Submitter, SubmitterConfig};
 use kv::{Kv, OpenKvError};
-use storage::{Identity, Log, LogOptions, MemEngine, OpenLogError, Plan, Recovery, SimDisk};
+use storage::{Engine, Identity, Log, LogOptions, MemEngine, OpenLogError, Plan, Recovery, SimDisk};
 use trace::{Details, Kind, Stamp};
 use types::{Buggify, NodeId, Rng, SessionId, Slot, SlotState, Time, Wire, buggify};
 
@@ -159,6 +159,10 @@ impl<P: Subject> Node<P> {
             shared.record(self.id, Stamp::NONE, Kind::DiskFault, || Details::named(fact.clone()));
         }
         shared.oracle.recovered(self.id, &recovery, kv.applied().0, self.harm())?;
+        // What a killed process left in the system's cache is shown as well; recovery goes by it.
+        if self.engine.persist().is_ok() {
+            shared.oracle.persisted(self.id, kv.applied().0);
+        }
         self.begin(log, recovery, kv, options, shared)
     }
 

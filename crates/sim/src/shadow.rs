@@ -91,11 +91,10 @@ impl Shadow {
         }
     }
 
-    /// Up to where the log is gone, if the state engine does not hold all of that durably. A log that has rotted is let
-    /// go of where it cannot be read.
+    /// Up to where the log is gone, if the state engine does not hold all of that durably.
     pub(crate) fn gone_above_engine(&self) -> Option<Slot> {
         let gone = self.synced.first.prev();
-        (gone > self.engine && self.rotted == Slot::ZERO).then_some(gone)
+        (gone > self.engine).then_some(gone)
     }
 
     /// The last slot that is durable in the log or in the state engine.
