@@ -72,6 +72,9 @@ const CALM_START: Duration = Duration::from_secs(3);
 /// Between two faults: long enough to see that the cluster works, short enough for many.
 const PAUSE_MS: (u64, u64) = (1_000, 3_000);
 
+/// In a lane of a mixture: with all lanes at work, the cluster must get somewhere in between, members above all.
+const PAUSE_MIXED_MS: (u64, u64) = (1_000, 14_000);
+
 impl Plan {
     /// Draws a plan of these kinds.
     pub fn draw(seed: u64, nodes: usize, length: Duration, mixed: bool, kinds: &[&'static Kind]) -> Plan {
@@ -84,7 +87,8 @@ impl Plan {
             let of_lane: Vec<&'static Kind> =
                 kinds.iter().copied().filter(|kind| !mixed || kind.lane == *lane).collect();
             let mut rng = Rng::keyed(seed, &[number as u64]);
-            draw_lane(&mut rng, &of_lane, damaged, nodes, length, &mut faults);
+            let pause_ms = if mixed { PAUSE_MIXED_MS } else { PAUSE_MS };
+            draw_lane(&mut rng, &of_lane, pause_ms, damaged, nodes, length, &mut faults);
         }
         faults.sort_by_key(|fault| fault.at);
         Plan { seed, nodes, length, mixed, faults }
@@ -95,12 +99,13 @@ impl Plan {
 fn draw_lane(
     rng: &mut Rng,
     kinds: &[&'static Kind],
+    pause_ms: (u64, u64),
     damaged: Option<usize>,
     nodes: usize,
     length: Duration,
     faults: &mut Vec<Fault>,
 ) {
-    let mut at = CALM_START + millis(rng, (0, PAUSE_MS.1));
+    let mut at = CALM_START + millis(rng, (0, pause_ms.1));
     let mut bag: Vec<&'static Kind> = Vec::new();
     while !kinds.is_empty() {
         if bag.is_empty() {
@@ -113,7 +118,7 @@ fn draw_lane(
             return;
         }
         faults.push(fault);
-        at = end + millis(rng, PAUSE_MS);
+        at = end + millis(rng, pause_ms);
     }
 }
 
