@@ -92,7 +92,9 @@ fn main() -> anyhow::Result<ExitCode> {
         return finish(&flags, &check(path)?);
     }
     let plans = plans(&flags)?;
-    plans.iter().for_each(|plan| print!("{plan}"));
+    if !flags.json {
+        plans.iter().for_each(|plan| print!("{plan}"));
+    }
     if flags.plan {
         return Ok(ExitCode::SUCCESS);
     }
@@ -195,7 +197,7 @@ fn check(path: &Path) -> anyhow::Result<Report> {
 
 fn finish(flags: &Flags, report: &Report) -> anyhow::Result<ExitCode> {
     if flags.json {
-        println!("{}", serde_json::to_string(report)?);
+        println!("{}", report.json()?);
     } else {
         print!("{}", report.text());
     }

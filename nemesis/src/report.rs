@@ -151,6 +151,24 @@ impl Report {
         self.findings.is_empty() && self.checks.iter().all(|check| check.verdict != "violated")
     }
 
+    /// For programs: one line, the verdict first.
+    ///
+    /// # Errors
+    /// None that this report can cause.
+    pub fn json(&self) -> serde_json::Result<String> {
+        #[derive(Serialize)]
+        struct Judged<'a> {
+            verdict: &'static str,
+            #[serde(flatten)]
+            report: &'a Report,
+        }
+        serde_json::to_string(&Judged { verdict: self.verdict(), report: self })
+    }
+
+    fn verdict(&self) -> &'static str {
+        if self.is_good() { "good" } else { "BAD" }
+    }
+
     /// For people.
     pub fn text(&self) -> String {
         let Operations { invoked, answered, refused, unknown, changes } = self.operations;
@@ -170,7 +188,7 @@ impl Report {
         }
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         lines.extend(self.findings.iter().map(|finding| format!("finding: {finding}")));
-        lines.push(format!("verdict: {}\n", if self.is_good() { "good" } else { "BAD" }));
+        lines.push(format!("verdict: {}\n", self.verdict()));
         lines.join("\n")
     }
 
@@ -252,5 +270,7 @@ mod tests {
         report.findings.push("n2 ended".to_owned());
         assert!(!report.is_good());
         assert!(report.text().contains("finding: n2 ended\nverdict: BAD"));
+        let json = report.json().unwrap();
+        assert!(json.starts_with("{\"verdict\":\"BAD\"") && !json.contains('\n'), "{json}");
     }
 }
