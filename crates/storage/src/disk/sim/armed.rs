@@ -66,8 +66,9 @@ pub(super) struct Untold {
     syncs: u32,
 }
 
-/// The first sync behind it may be that of a new file's header, whose name is not durable yet.
-const SYNCS_UNTIL_TOLD: u32 = 2;
+/// The first may be that of the same batch, written in pieces; the second that of a new file's header, whose name is not
+/// durable yet.
+const SYNCS_UNTIL_TOLD: u32 = 3;
 
 impl Untold {
     pub fn new(file: u64, offset: u64, bytes: &[u8]) -> Untold {
