@@ -258,8 +258,8 @@ mod tests {
         assert_eq!(shrink(&options, 3, 10, &mut |_| {}), Err(NothingFails { seed: 3 }));
     }
 
-    /// The bug needs a crash at the right moment and nothing else: of dozens of faults few are left, and what is left
-    /// fails again when it is read back from its text.
+    /// The bug needs a failed sync at the right moment and little else: of dozens of faults less than a tenth is left, and
+    /// what is left fails again when it is read back from its text.
     #[cfg(feature = "planted")]
     #[test]
     fn of_a_storm_only_what_the_bug_needs_is_left() {
@@ -271,7 +271,7 @@ mod tests {
         let shrunk = shrink(&options, caught.seed, 80, &mut |it| tried.push(*it)).unwrap();
         let schedule = shrunk.options.schedule.clone().unwrap();
         let before = schedule_of(&options, caught.seed).faults.len();
-        assert!(schedule.faults.len() <= 2 && before > 5, "{before} faults became {schedule}");
+        assert!(before > 20 && schedule.faults.len() * 10 <= before, "{before} faults became {schedule}");
         assert_eq!(shrunk.failure.broken.check, caught.broken.check);
         assert_eq!(schedule.to_string().parse().as_ref(), Ok(&schedule));
         assert_eq!(run_seed(&shrunk.options, caught.seed).failure.as_ref(), Some(&shrunk.failure));
