@@ -369,7 +369,11 @@ impl State {
         let written = &bytes[..usize::try_from(written).unwrap_or(0).min(bytes.len())];
         match way {
             Way::Lost | Way::Without(_) => self.untold = Some(Untold::new(id, offset, bytes)),
-            _ => self.untold.iter_mut().for_each(|it| it.written(id, offset, written.len() as u64)),
+            // It never gets there whole, so that what is missing there still is.
+            Way::Torn(_) => {}
+            Way::Straight | Way::Flipped(..) => {
+                self.untold.iter_mut().for_each(|it| it.written(id, offset, written.len() as u64));
+            }
         }
         self.grow(id, offset + written.len() as u64)?.write(offset, written, way);
         hit.refusal().map_or(Ok(()), Err)
@@ -530,6 +534,7 @@ impl DiskFile for SimFile {
             match hit.refusal() {
                 Some(refusal) => {
                     file.fail_sync();
+                    state.untold.iter_mut().for_each(Untold::failed);
                     Err(refusal)
                 }
                 None => {

@@ -59,8 +59,10 @@ impl Arsenal {
 #[derive(Debug)]
 pub(super) struct Untold {
     file: u64,
-    /// What is still missing, by where it belongs: what was written there since is not.
+    /// What is still missing, by where it belongs: what was written there and synced since is not.
     missing: BTreeMap<u64, Vec<u8>>,
+    /// Where something was written since, and not synced yet: from, to.
+    covered: Vec<(u64, u64)>,
     /// Something was written behind it and not synced yet.
     followed: bool,
     syncs: u32,
@@ -74,19 +76,27 @@ impl Untold {
     pub fn new(file: u64, offset: u64, bytes: &[u8]) -> Untold {
         let places = (offset..).step_by(SECTOR);
         let missing = places.zip(bytes.chunks(SECTOR)).map(|(at, sector)| (at, sector.to_vec())).collect();
-        Untold { file, missing, followed: false, syncs: 0 }
+        Untold { file, missing, covered: Vec::new(), followed: false, syncs: 0 }
     }
 
-    /// Something else was written, and arrived.
+    /// Something else was written, and arrives when it is synced.
     pub fn written(&mut self, file: u64, offset: u64, len: u64) {
         self.followed = true;
         if file == self.file {
-            self.missing.retain(|at, bytes| at + bytes.len() as u64 <= offset || offset + len <= *at);
+            self.covered.push((offset, offset + len));
         }
+    }
+
+    /// What was written since will never arrive.
+    pub fn failed(&mut self) {
+        self.covered.clear();
     }
 
     /// Returns whether it shows from now on that something is missing.
     pub fn synced(&mut self) -> bool {
+        for (from, to) in self.covered.drain(..) {
+            self.missing.retain(|at, bytes| at + bytes.len() as u64 <= from || to <= *at);
+        }
         self.syncs += u32::from(std::mem::take(&mut self.followed));
         self.syncs >= SYNCS_UNTIL_TOLD
     }

@@ -241,6 +241,27 @@ fn what_was_lost_does_not_come_back_over_what_was_written_there_since() {
     assert_eq!(after_power_cut(&disk), [2, 3, 1, 1]);
 }
 
+/// Found by `althing sim --buggify --seed 2003210`: recovery writes the end of the log again, and dies before it is there.
+#[test]
+fn what_was_lost_is_not_forgotten_for_a_later_write_that_does_not_arrive() {
+    for fault in [None, Some((Act::Write, DiskFault::Torn)), Some((Act::Sync, DiskFault::Error))] {
+        let disk = SimDisk::default();
+        disk.keep_last_write(true);
+        let mut file = synced_file(&disk, "a", &[1; SECTOR]);
+        disk.arm(7, Armed { act: Act::Write, fault: DiskFault::Lost, skip: 0, times: 1 });
+        file.write_at(0, &[2; SECTOR]).unwrap();
+        file.sync().unwrap();
+        if let Some((act, fault)) = fault {
+            disk.fail_next(act, fault);
+        }
+        let written = file.write_at(0, &[3; SECTOR]);
+        if fault.is_some_and(|(act, _)| act == Act::Sync) {
+            assert!(file.sync().is_err() && written.is_ok());
+        }
+        assert!([2, 3].contains(&after_power_cut(&disk)[0]), "{fault:?}");
+    }
+}
+
 #[test]
 fn an_armed_fault_waits_for_its_occasion_through_restarts() {
     let disk = SimDisk::default();
