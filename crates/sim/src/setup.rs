@@ -197,7 +197,7 @@ impl Setup {
         tuning.preferred = (habits.below(4) == 0).then(|| NodeId(habits.between(1, 3)));
         let drift_ppm = if clocks.below(3) == 0 { 0 } else { bound_ppm * 9 / 10 };
         let worst_clock = (clocks.below(4) == 0).then(|| NodeId(clocks.between(1, 5)));
-        Setup {
+        let setup = Setup {
             nodes: nodes.unwrap_or(drawn),
             spares: Climate::spares(seed),
             storm,
@@ -205,7 +205,22 @@ impl Setup {
             workload: Workload::draw(&mut rng, storm),
             climate: Climate::draw(&mut rng, tuning.election, seed),
             tuning,
-        }
+        };
+        setup.slowed(*habits.pick(&[1, 1, 1, 1, 1, 1, 1, 1, 10, 100]).unwrap_or(&1))
+    }
+
+    /// The same in slow motion: clients, time-outs and faults take `times` as long, machines and links do not. What only
+    /// shows after minutes is met so: sessions that expire, clocks that drift far apart.
+    fn slowed(mut self, times: u32) -> Setup {
+        self.storm *= times;
+        self.tuning.heartbeat *= times;
+        self.tuning.election *= times;
+        self.tuning.quiesce_after = self.tuning.quiesce_after.map(|after| after * times);
+        self.workload.think *= times;
+        self.workload.patience *= times;
+        self.climate.gap *= times;
+        self.climate.fault_max *= times;
+        self
     }
 
     /// Who takes part in the beginning.

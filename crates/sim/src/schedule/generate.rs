@@ -185,6 +185,8 @@ impl Draw<'_> {
             0 => Fault::Suspend { who },
             1 => {
                 let every = micros(&mut self.rng, Duration::from_millis(1), Duration::from_millis(50));
+                // Some hundred times, in slow motion too.
+                let every = every.max(Duration::from_millis(lasts.as_millis() as u64 / 200));
                 Fault::Strobe { who, step_ms, every }
             }
             2 => return self.jumps(who, step_ms, lasts),
