@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn every_named_site_fires_in_some_seeds() {
         let mut counters = Counters::default();
-        for seed in 0..3_000 {
+        for seed in 0..12_000 {
             let report = run_seed(&Options { buggify: true, ..Options::default() }, seed);
             assert!(report.is_ok(), "{report}");
             counters.add(&report.counters);

@@ -347,7 +347,7 @@ impl<P: Subject> World<P> {
             }
             Fault::Wipe { who } => {
                 for id in self.resolve(who) {
-                    if !self.may_rot(id) {
+                    if !self.may_rot(id) || !self.is_missed_by_founders(id) {
                         continue;
                     }
                     self.with_node(id, |node, _| {
@@ -501,6 +501,12 @@ impl<P: Subject> World<P> {
     /// How long something that the operator asked for may be on its way.
     pub(crate) fn errand_patience(&self) -> Duration {
         self.shared.setup.climate.fault_max * 2 + Duration::from_secs(1)
+    }
+
+    /// Whether another founder is whole: founders that all lost their disks, or a single one, may found what they like.
+    fn is_missed_by_founders(&self, id: NodeId) -> bool {
+        let is_whole = |other: &NodeId| self.nodes.get(other).is_some_and(|node| !node.was_rotten());
+        self.shared.setup.voters().iter().any(|founder| *founder != id && is_whole(founder))
     }
 
     /// The atlas of faults: damage never reaches more nodes at once than a correct cluster survives.
