@@ -25,6 +25,8 @@ use crate::plan::{Fault, Plan};
 use crate::report::{Operations, Report};
 
 /// After a fault has ended, writes must be acknowledged again, and through every node, within this time.
+/// A process that met a fault may take so long to end.
+const LAST_BREATH: Duration = Duration::from_secs(10);
 const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a leader is looked for before victims are chosen without one.
@@ -70,6 +72,8 @@ struct Run<'a> {
     progress: ProgressBar,
     /// Faults that hold, and whom they struck.
     active: Vec<(&'a Fault, Vec<usize>)>,
+    /// Whose processes faults may have ended that are over since then: they may still be about to end.
+    lately: Vec<(Instant, Vec<usize>)>,
     report: Report,
 }
 
@@ -111,6 +115,7 @@ pub fn run(options: &Options, plan: &Plan) -> anyhow::Result<Report> {
         stop,
         progress: progress_bar(plan)?,
         active: Vec::new(),
+        lately: Vec::new(),
         report: Report::new(plan),
     };
     if let Err(error) = run.carry_out() {
@@ -201,6 +206,9 @@ impl<'a> Run<'a> {
             return Ok(());
         };
         let (_, victims) = self.active.remove(at);
+        if fault.kind.ends_process {
+            self.lately.push((Instant::now(), victims.clone()));
+        }
         (fault.kind.heal)(&mut self.arena, &victims, fault.amount)
             .with_context(|| format!("cannot heal: {fault}"))?;
         victims.iter().try_for_each(|&node| self.arena.revive(node))
@@ -270,6 +278,12 @@ impl<'a> Run<'a> {
                 self.active.iter().any(|(fault, victims)| fault.kind.ends_process && victims.contains(&node));
             if expected {
                 self.arena.tally.ended += u64::from(self.is_damaged(node));
+                continue;
+            }
+            if self.lately.iter().any(|(at, victims)| at.elapsed() < LAST_BREATH && victims.contains(&node)) {
+                if let Err(error) = self.arena.revive(node) {
+                    self.find(format!("{error:#}"));
+                }
                 continue;
             }
             if self.arena.is_changing(Some(node)) {
