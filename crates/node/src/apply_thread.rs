@@ -11,13 +11,13 @@
 //! - Y3  The leader's lessor proposes revokes and never deletes anything itself.
 
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use consensus::{CommittedEntry, Entry, EntryKind};
-use kv::{Content, Executed, Kv, LeaseChange, Lessor, Outcome};
+use kv::{CheckpointWriter, Content, Executed, Kv, LeaseChange, Lessor, Outcome};
 use types::{Epoch, NodeId, SessionId, Slot, Time, Wire};
 
-use crate::StateEngine;
 use crate::checkpoints::Checkpoints;
 use crate::config::NodeError;
 use crate::disk_thread::with_sources;
@@ -30,6 +30,7 @@ use crate::peers::Peers;
 use crate::shared::{AppliedEvents, Published, Shared};
 use crate::stores;
 use crate::waiters::answer_lease;
+use crate::{StateEngine, StateView};
 
 /// The apply thread's state.
 pub(crate) struct ApplyThread<P: Driven> {
@@ -42,8 +43,17 @@ pub(crate) struct ApplyThread<P: Driven> {
     mailboxes: Mailboxes<P>,
     peers: Arc<Peers>,
     shared: Arc<Shared>,
+    /// Who compares states; `None`: nobody.
+    audits: Option<Audits>,
     /// Where the state is, for messages.
     path: String,
+}
+
+/// When the state is digested, and who does it.
+pub(crate) struct Audits {
+    /// At the slots that are multiples of this.
+    pub(crate) every: u64,
+    pub(crate) to: SyncSender<CheckpointWriter<StateView>>,
 }
 
 /// Consecutive entries that wait to be applied together.
@@ -84,8 +94,14 @@ impl<P: Driven> ApplyThread<P> {
             mailboxes,
             peers,
             shared,
+            audits: None,
             path,
         }
+    }
+
+    /// Hands over states to be compared.
+    pub(crate) fn audited(self, audits: Option<Audits>) -> ApplyThread<P> {
+        ApplyThread { audits, ..self }
     }
 
     /// Works until the inbox is closed and empty, or the engine fails.
@@ -142,14 +158,28 @@ impl<P: Driven> ApplyThread<P> {
         if first > next {
             return Err(self.failed(format!("entries from slot {first} on follow slot {}", next.prev())));
         }
-        if self.group.entries.is_empty() {
-            self.group.first = next;
-        }
         for (entry, slot) in entries.into_iter().zip(first.0..) {
             self.group.bytes += entry.entry.payload.len() as u64;
             if slot >= next.0 {
+                if self.group.entries.is_empty() {
+                    self.group.first = Slot(slot);
+                }
                 self.group.entries.push((entry.epoch, content(entry.entry)));
+                self.audit_at(Slot(slot))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Hands the state over to be compared if this is a slot where all replicas do so.
+    fn audit_at(&mut self, slot: Slot) -> Result<(), NodeError> {
+        if !self.audits.as_ref().is_some_and(|audits| slot.0.is_multiple_of(audits.every)) {
+            return Ok(());
+        }
+        self.apply_group()?;
+        let state = self.kv.checkpoint().map_err(|error| self.failed(error.to_string()))?;
+        if let Some(audits) = &self.audits {
+            audits.to.try_send(state).ok(); // or it is busy with an earlier one
         }
         Ok(())
     }

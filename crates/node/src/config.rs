@@ -40,6 +40,8 @@ pub struct Config {
     pub log_segment_bytes: u64,
     /// How fast the log is read again in the background to find damage, in bytes a second; 0: not at all.
     pub scrub_bytes_per_second: u64,
+    /// After every so many slots the states of the members are compared, at the scrub's pace.
+    pub audit_entries: u64,
 }
 
 /// Where a node keeps its log and state.
@@ -195,6 +197,17 @@ pub enum NodeError {
         /// What the disk said.
         reason: String,
     },
+    /// The state is not what a majority of the members have.
+    #[error(
+        "the state in {path} at slot {slot} is not what a majority of the members have there: this member ends, and must \
+         be replaced: remove it, empty its data directory, and add it again"
+    )]
+    Diverged {
+        /// The directory.
+        path: String,
+        /// The slot that was compared.
+        slot: types::Slot,
+    },
     /// The state could not be written.
     #[error(
         "the state in {path} cannot be written: {reason}; free space there or replace the disk, then restart"
@@ -212,6 +225,9 @@ pub enum NodeError {
         thread: &'static str,
     },
 }
+
+/// Some minutes of a busy cluster, some hours of an idle one.
+const AUDIT_ENTRIES: u64 = 1 << 16;
 
 /// Little beside what any disk can do, and a full segment in well under a minute.
 const SCRUB_BYTES_PER_SECOND: u64 = 4 << 20;
@@ -241,6 +257,7 @@ impl Config {
             retained_entries: 5_000,
             log_segment_bytes: storage::LogOptions::default().segment_bytes,
             scrub_bytes_per_second: SCRUB_BYTES_PER_SECOND,
+            audit_entries: AUDIT_ENTRIES,
         }
     }
 

@@ -7,17 +7,20 @@ use bytes::Bytes;
 use consensus::Lane;
 use types::{NodeId, Wire};
 
+use crate::audit;
 use crate::inputs::{CoreInput, LeaseAsk, LeaseReply};
 use crate::mailbox::Mailbox;
 use crate::node::Driven;
-use crate::peers::{Deliver, Frame, FrameError, Peers};
+use crate::peers::{Deliver, Frame, FrameError, Peers, answer_frame};
 use crate::questions::Questions;
+use crate::shared::Shared;
 
 /// Takes frames on the threads of the connections they came by.
 pub(crate) struct Intake<P: Driven> {
     core: Arc<Mailbox<CoreInput<P>>>,
     peers: Arc<Peers>,
     questions: Arc<Questions>,
+    shared: Arc<Shared>,
 }
 
 /// How long a question from a peer may wait for the read round that confirms our leadership. The peer asks again
@@ -29,8 +32,9 @@ impl<P: Driven> Intake<P> {
         core: Arc<Mailbox<CoreInput<P>>>,
         peers: Arc<Peers>,
         questions: Arc<Questions>,
+        shared: Arc<Shared>,
     ) -> Intake<P> {
-        Intake { core, peers, questions }
+        Intake { core, peers, questions, shared }
     }
 
     fn question(from: NodeId, id: u64, body: Bytes) -> Result<CoreInput<P>, FrameError> {
@@ -60,6 +64,9 @@ impl<P: Driven> Deliver for Intake<P> {
                 Frame::Protocol(message) => {
                     let message = P::Message::from_bytes(message)?;
                     inputs.push(CoreInput::Recv { from, message });
+                }
+                Frame::Question { id, body } if body == audit::QUESTION => {
+                    self.peers.send_control(from, answer_frame(id, &self.shared.digests.answer()));
                 }
                 Frame::Question { id, body } => inputs.push(Self::question(from, id, body)?),
                 Frame::Answer { id, body } => self.questions.answered(id, body),

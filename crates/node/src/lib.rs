@@ -11,6 +11,7 @@
 //! synced; a failed write or sync ends the process.
 
 mod apply_thread;
+mod audit;
 mod checkpoints;
 mod cluster;
 mod config;

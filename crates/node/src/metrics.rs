@@ -36,6 +36,10 @@ pub struct Metrics {
     pub scrub_bytes: Counter,
     /// Damaged sectors that were found so (`althing_scrub_damage_total`).
     pub scrub_damage: Counter,
+    /// States that were digested, to be compared with the other members' (`althing_state_audits_total`).
+    pub state_audits: Counter,
+    /// Comparisons that found another state at some member (`althing_state_mismatches_total`).
+    pub state_mismatches: Counter,
     /// Checkpoints that were installed in the place of the state (`etcd_snap_db_save_total…` has no better name).
     pub checkpoints_installed: Counter,
     peers: Mutex<BTreeMap<NodeId, Arc<PeerMetrics>>>,
@@ -172,6 +176,8 @@ impl Default for Metrics {
             log_bytes: Counter::default(),
             scrub_bytes: Counter::default(),
             scrub_damage: Counter::default(),
+            state_audits: Counter::default(),
+            state_mismatches: Counter::default(),
             checkpoints_installed: Counter::default(),
             peers: Mutex::default(),
         }

@@ -15,7 +15,8 @@ use storage::{Disk, Engine, Log};
 use tokio::sync::oneshot;
 use types::{NodeId, Now, SessionId, Wire};
 
-use crate::apply_thread::ApplyThread;
+use crate::apply_thread::{ApplyThread, Audits};
+use crate::audit::Auditor;
 use crate::checkpoints::Checkpoints;
 use crate::config::{Config, NodeError, StartError};
 use crate::core_thread::{CoreStart, CoreThread};
@@ -193,6 +194,16 @@ fn launch<P: Driven>(
     let checkpoints =
         Checkpoints::start(staged, engine, mailboxes.clone(), shared.clone(), state_path.clone())
             .map_err(|source| StartError::System { what: "a thread", source })?;
+    let (to_audit, inbox) = std::sync::mpsc::sync_channel(1);
+    let auditor = Auditor {
+        inbox,
+        bytes_per_second: config.scrub_bytes_per_second,
+        shared: shared.clone(),
+        peers: peers.clone(),
+        questions: questions.clone(),
+        path: state_path.clone(),
+    };
+    let audits = Audits { every: config.audit_entries, to: to_audit };
     let apply_thread = ApplyThread::new(
         kv,
         checkpoints,
@@ -201,7 +212,10 @@ fn launch<P: Driven>(
         peers.clone(),
         shared.clone(),
         state_path,
-    );
+    )
+    .audited((config.scrub_bytes_per_second > 0).then_some(audits));
+    // It ends when the apply thread has.
+    threads.stage(Box::new(|| ()), [("audit", Box::new(|| auditor.run()) as Body)])?;
     // The last stage to end is started first.
     threads.stage(closer(&mailboxes.apply), [("apply", Box::new(|| apply_thread.run()) as Body)])?;
     let outbox = Outbox::new(peers.clone());
@@ -263,6 +277,7 @@ fn connect<P: Driven>(
     mailboxes: &Mailboxes<P>,
 ) -> Result<Connections<P>, StartError> {
     let id = shared.id;
+    let audited = shared.clone();
     let me = Hello {
         purpose: Purpose::Talk(Lane::Control),
         protocol,
@@ -276,7 +291,7 @@ fn connect<P: Driven>(
     let metrics = shared.metrics.clone();
     let peers = Arc::new(Peers::new(me, introduction, Roster::new(id, contacts), shared, news));
     let questions = Arc::new(Questions::default());
-    let intake = Intake::new(mailboxes.core.clone(), peers.clone(), questions.clone());
+    let intake = Intake::new(mailboxes.core.clone(), peers.clone(), questions.clone(), audited);
     let acceptor = Acceptor::new(me, intake, peers.clone(), metrics)
         .map_err(|source| StartError::System { what: "a descriptor", source })?;
     Ok(Connections { peers, acceptor: Arc::new(acceptor), questions })

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, watch};
 use types::{NodeId, Now, Slot, Time, WallTime};
 
 use crate::StateEngine;
+use crate::audit::Digests;
 use crate::config::NodeError;
 use crate::member_file::MemberIdentity;
 use crate::metrics::Metrics;
@@ -91,6 +92,7 @@ pub(crate) struct Shared {
     pub(crate) engine: StateEngine,
     pub(crate) reader: kv::Reader<StateEngine>,
     pub(crate) events: broadcast::Sender<Published>,
+    pub(crate) digests: Digests,
     /// Whether this member is a learner in the configuration in force.
     pub(crate) is_learner: AtomicBool,
     /// Whether this member's name has been published since the start.
@@ -123,6 +125,7 @@ impl Shared {
             engine,
             reader: kv.reader(),
             events: broadcast::channel(SUBSCRIBER_GROUPS).0,
+            digests: Digests::default(),
             is_learner: AtomicBool::new(false),
             published: watch::channel(false).0,
             leader: watch::channel(None).0,

@@ -7,9 +7,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{PATIENCE, TIMEOUT, TestCluster, get, get_local, put, put_ok, put_until_done, until};
 use consensus::Role;
-use node::{Cluster, Next, Node, StartError, Storage};
+use node::{Cluster, Next, Node, NodeError, StartError, StateEngine, Storage};
+use storage::{Engine, Space, View, WriteBatch};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_go_on_without_the_leader_and_it_catches_up_when_it_is_back() {
@@ -246,4 +248,39 @@ async fn a_data_directory_of_someone_else_is_refused_by_name() {
     cluster.start(1);
     put_until_done(&cluster.handle(0), "k", "v").await;
     assert_eq!(get_local(&cluster.handle(0), "k").as_deref(), Some("v"), "nothing was harmed");
+}
+
+/// A state that is not what the log makes of it is found by comparing it with the others', and ends its member.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_state_is_odd_ends_and_the_others_go_on() {
+    let mut cluster = TestCluster::new(3);
+    cluster.configs.iter_mut().for_each(|config| config.audit_entries = 20);
+    for index in 0..3 {
+        cluster.start(index);
+    }
+    put_until_done(&cluster.handle(0), "k", "v").await;
+    until("all have it", || (0..3).all(|index| get_local(&cluster.handle(index), "k").is_some())).await;
+    cluster.stop(2).await;
+    add_a_key_behind_its_back(&cluster, 2);
+    cluster.start(2);
+    for number in 0..60 {
+        put_until_done(&cluster.handle(0), &format!("k{number}"), "v").await;
+    }
+    let ended = cluster.nodes[2].as_ref().expect("it runs").failed();
+    let error = tokio::time::timeout(PATIENCE, ended).await.expect("it ends");
+    assert!(matches!(error, NodeError::Diverged { .. }), "{error}");
+    cluster.kill(2);
+    put_until_done(&cluster.handle(1), "after", "v").await;
+    assert!(cluster.handle(0).metrics().state_audits.get() > 0);
+}
+
+/// Writes a copy of a row into the state of a stopped member, as a bug or a bad memory could.
+fn add_a_key_behind_its_back(cluster: &TestCluster, index: usize) {
+    let engine = StateEngine::open(&cluster.data_dir(index).join("member/state")).expect("the state opens");
+    let latest = Space(1);
+    let row = engine.view().get(latest, b"k").expect("readable").expect("it is there");
+    let mut batch = WriteBatch::default();
+    batch.put(latest, Bytes::from_static(b"kk"), row);
+    engine.write(batch).expect("written");
+    engine.persist().expect("durable");
 }

@@ -123,6 +123,16 @@ fn disk(text: &mut Text, front: &Front) {
         "Damaged sectors of the log that were found so.",
         node.scrub_damage.get(),
     );
+    text.counter(
+        "althing_state_audits_total",
+        "States digested to be compared with the other members'.",
+        node.state_audits.get(),
+    );
+    text.counter(
+        "althing_state_mismatches_total",
+        "Comparisons that found another state at some member: nobody should have any.",
+        node.state_mismatches.get(),
+    );
 }
 
 fn snapshot(text: &mut Text, name: &str, help: &str, histogram: &HistogramSnapshot) {

@@ -63,6 +63,15 @@ impl<V: View> CheckpointWriter<V> {
         self.view.get(META, MEMBERSHIP_KEY)
     }
 
+    /// The digest of the state that the checkpoint holds, as [`Kv::digest`](crate::Kv::digest) would have given it there.
+    /// Reads everything; `goes_on` is told the bytes of each record, and may end it: then there is no digest.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the state cannot be read.
+    pub fn digest(&self, goes_on: impl FnMut(u64) -> bool) -> Result<Option<u128>, EngineError> {
+        super::digest_while(&self.view, goes_on)
+    }
+
     /// Returns chunk `index` and whether it is the last. The first time chunks must be asked for in order;
     /// any earlier chunk may be asked for again. `None` if `index` is out of that order.
     ///
