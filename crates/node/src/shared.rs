@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use consensus::Status;
+use nix::time::ClockId;
 use tokio::sync::{broadcast, watch};
 use types::{NodeId, Now, Slot, Time, WallTime};
 
@@ -15,15 +16,27 @@ use crate::config::NodeError;
 use crate::member_file::MemberIdentity;
 use crate::metrics::Metrics;
 
-/// Both clocks of this run of the node.
+/// Both clocks of this run of the node. The monotonic one counts the time that the machine is suspended
+/// (`CLOCK_BOOTTIME`): a lease must not outlive its time because nobody was awake.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    started: Instant,
+    started: Duration,
+}
+
+#[cfg(target_os = "linux")]
+const CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
+/// Elsewhere it counts suspension itself.
+#[cfg(not(target_os = "linux"))]
+const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
+
+fn since_boot() -> Duration {
+    // Every system that can run this has the clock.
+    nix::time::clock_gettime(CLOCK).map_or(Duration::ZERO, Duration::from)
 }
 
 impl Clock {
     pub(crate) fn start() -> Clock {
-        Clock { started: Instant::now() }
+        Clock { started: since_boot() }
     }
 
     pub(crate) fn now(self) -> Now {
@@ -32,12 +45,12 @@ impl Clock {
     }
 
     pub(crate) fn mono(self) -> Time {
-        Time(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Time(u64::try_from(since_boot().saturating_sub(self.started).as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// The instant of a deadline; `None` for one that is out of reach.
+    /// The instant of a deadline, unless the machine is suspended meanwhile; `None` for one that is out of reach.
     pub(crate) fn instant(self, time: Time) -> Option<Instant> {
-        self.started.checked_add(std::time::Duration::from_nanos(time.0))
+        Instant::now().checked_add(time.since(self.mono()))
     }
 }
 
