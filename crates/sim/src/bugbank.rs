@@ -134,6 +134,7 @@ impl Bug {
             Bug::Raft(RaftBug::CountsAnyDisk | RaftBug::FoundsByMajority) => {
                 "raft::tests::incarnations::bugs_of_disks_are_seen_in_this_story"
             }
+            Bug::Raft(RaftBug::LeadsUnheard) => "raft::tests::bank::a_leader_that_hears_nobody_makes_room",
             Bug::Raft(RaftBug::FollowsWhoeverStands) => {
                 "raft::tests::bank::whoever_hears_nobody_deposes_nobody"
             }

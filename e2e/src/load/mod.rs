@@ -28,6 +28,9 @@ pub const GROUP_KEYS: u64 = 4;
 /// What the clients' keys begin with. Others may use the store for other keys meanwhile.
 const PREFIX: &[u8] = b"load/";
 
+/// A watcher whose member never comes back is not waited for any longer.
+const WATCHERS_LIMIT: Duration = Duration::from_secs(60);
+
 /// How long a node may take to say who leads.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -211,8 +214,14 @@ impl Load {
         let known = last_revision.as_ref().map_or(0, |revision| revision.unsigned_abs());
         self.shared.last_revision.store(known, Ordering::Release);
         let mut watch_findings = Vec::new();
-        for task in take(&self.watchers) {
-            watch_findings.extend(task.await?.err());
+        for mut task in take(&self.watchers) {
+            match tokio::time::timeout(WATCHERS_LIMIT, &mut task).await {
+                Ok(ended) => watch_findings.extend(ended?.err()),
+                Err(_) => {
+                    task.abort();
+                    watch_findings.push(format!("a watcher did not see the end within {WATCHERS_LIMIT:?}"));
+                }
+            }
         }
         let last_revision = Some(last_revision?).filter(|_| watch_findings.is_empty());
         Ok(self.recorded(last_revision, watch_findings))

@@ -259,7 +259,11 @@ impl Arena {
         if data.exists() {
             run(Command::new("find").arg(data).args(["-mindepth", "1", "-delete"]))?;
         }
-        Ok(())
+        // Or a loss of power could bring back what belongs to a member that was removed.
+        match self.disks[node].faulty() {
+            Ok(disk) => disk.settle(),
+            Err(_) => Ok(()),
+        }
     }
 }
 

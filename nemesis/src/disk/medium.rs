@@ -124,6 +124,11 @@ impl Medium {
         self.names.sync(&path)
     }
 
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        self.unsynced.clear();
+        self.names.settle()
+    }
+
     pub(super) fn lose_power(&mut self) -> io::Result<()> {
         self.open.clear();
         for (inode, unsynced) in std::mem::take(&mut self.unsynced) {

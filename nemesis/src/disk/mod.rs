@@ -72,6 +72,14 @@ impl FaultyDisk {
         Ok(self.medium().lose_power()?)
     }
 
+    /// Makes everything durable, as whoever exchanges a disk would.
+    ///
+    /// # Errors
+    /// The files below cannot be changed.
+    pub fn settle(&self) -> anyhow::Result<()> {
+        Ok(self.medium().settle()?)
+    }
+
     fn medium(&self) -> MutexGuard<'_, Medium> {
         lock(&self.medium)
     }

@@ -122,6 +122,16 @@ impl Names {
         })
     }
 
+    /// Makes everything durable.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        std::mem::take(&mut self.unsynced).into_iter().try_for_each(|change| match change {
+            Change::Removed { kept, .. } | Change::Renamed { replaced: Some(kept), .. } => {
+                self.destroy(&kept)
+            }
+            _ => Ok(()),
+        })
+    }
+
     /// Undoes the last of what is not synced: all of it, or some.
     pub(super) fn lose(&mut self, rng: &mut Rng) -> io::Result<()> {
         let kept = usize::try_from(rng.below(self.unsynced.len() as u64 + 1)).unwrap_or_default();
@@ -135,12 +145,7 @@ impl Names {
                 }
             }
         }
-        std::mem::take(&mut self.unsynced).into_iter().try_for_each(|change| match change {
-            Change::Removed { kept, .. } | Change::Renamed { replaced: Some(kept), .. } => {
-                self.destroy(&kept)
-            }
-            _ => Ok(()),
-        })
+        self.settle()
     }
 
     fn undo(&mut self, change: Change) -> io::Result<()> {
