@@ -145,7 +145,11 @@ fn play<P: Subject>(world: &mut World<P>, victim: NodeId) -> Result<Verdict, Bro
         node.power_fails = true;
         if node.life.is_some() { Err(Stop::Crash("power cut")) } else { Ok(()) }
     })?;
-    world.run_until(storm + AFTERMATH, |_| false)?;
+    let aftermath = world.run_until(storm + AFTERMATH, |_| false);
+    if aftermath.is_err() && world.nodes.len() == 1 && world.shared.oracle.forgot(victim) {
+        return Ok(Verdict::Forgot); // there was no other copy of what it promised
+    }
+    aftermath?;
     world.stormy = false;
     let mut core: BTreeSet<NodeId> = world.nodes.keys().copied().collect();
     world.shared.net.heal(&core);
