@@ -251,7 +251,9 @@ impl Oracle {
 
     /// The node has an empty disk from now on, which stands for nobody.
     pub(crate) fn lost_disk(&mut self, node: NodeId) {
-        self.shadows.insert(node, Shadow::of_a_stranger());
+        if let Some(shadow) = self.shadows.get_mut(&node) {
+            *shadow = shadow.replaced();
+        }
     }
 
     /// Whether the node's disk has lost its last write so that nothing can tell.

@@ -25,8 +25,8 @@ pub(crate) struct Shadow {
     rotted: Slot,
     /// The disk has lost its last write, and nothing could tell the node.
     pub(crate) forgot: bool,
-    /// The disk took the place of a lost one: what it holds counts for nothing.
-    is_stranger: bool,
+    /// The disk took the place of a lost one, which held everything up to here: what it holds itself counts for nothing.
+    took_over_at: Option<Slot>,
 }
 
 /// What a node's disk has done to what was durable.
@@ -59,13 +59,13 @@ impl Shadow {
             engine: Slot::ZERO,
             rotted: Slot::ZERO,
             forgot: false,
-            is_stranger: false,
+            took_over_at: None,
         }
     }
 
-    /// A disk that the group does not know.
-    pub(crate) fn of_a_stranger() -> Shadow {
-        Shadow { is_stranger: true, ..Shadow::new() }
+    /// Another disk in the place of this one, which the group does not know. What this one held counted until now.
+    pub(crate) fn replaced(&self) -> Shadow {
+        Shadow { took_over_at: Some(self.last()), ..Shadow::new() }
     }
 
     /// The node handed a batch to its disk.
@@ -85,7 +85,7 @@ impl Shadow {
     /// slot is below the log and its effect in the state engine, or was held before the disk rotted.
     pub(crate) fn holds(&self, slot: Slot) -> Option<Option<u128>> {
         match self.synced.records.get(&slot) {
-            _ if self.is_stranger => None,
+            _ if self.took_over_at.is_some() => (Some(slot) <= self.took_over_at).then_some(None),
             Some(digest) => Some(Some(*digest)),
             None => (slot < self.synced.first || slot <= self.engine || slot <= self.rotted).then_some(None),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::Status;
 
-use super::{LeaveOnDrop, enter, first, single, wait_turn};
+use super::{LeaveOnDrop, enter, single, wait_turn};
 use crate::errors;
 use crate::front::Front;
 use crate::grpc::Call;
@@ -24,14 +24,14 @@ pub(crate) async fn lock(
         // While it waited its lease may have run out, and its key gone.
         front.barrier(&call).await?;
     }
-    let still_there = first(front, &single(&place.key))?;
-    if still_there.is_none_or(|pair| pair.create_revision != place.revision) {
+    let (now, found) = front.reader.range(&single(&place.key)).map_err(errors::of_read)?;
+    if found.kvs.first().is_none_or(|pair| pair.create_revision != place.revision) {
         leaving.stay();
         return Err(errors::SESSION_EXPIRED.into());
     }
     leaving.stay();
-    let header = if waited { front.header_now() } else { front.header(place.entered_at) };
-    Ok(pb::LockResponse { header: Some(header), key: place.key })
+    // Who was before it may have gone only after it entered: it holds from now on, not from then.
+    Ok(pb::LockResponse { header: Some(front.header(now)), key: place.key })
 }
 
 /// Deletes the key that `lock` returned.
