@@ -65,6 +65,11 @@ impl Register {
         self.committed = Some((slot, membership));
     }
 
+    /// Whether some configuration says which disk a node has. Whoever loses its disk before that joins with the next one.
+    pub(crate) fn knows_disk_of(&self, node: NodeId) -> bool {
+        self.announced.iter().any(|(_, membership)| membership.disk(node).is_some())
+    }
+
     /// Who takes part by the latest committed configuration.
     pub(crate) fn members(&self) -> BTreeSet<NodeId> {
         let members = self.committed.iter().flat_map(|(_, membership)| membership.members.keys().copied());

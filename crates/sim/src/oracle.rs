@@ -249,10 +249,11 @@ impl Oracle {
         }
     }
 
-    /// The node has an empty disk from now on, which stands for nobody.
+    /// The node has an empty disk from now on, which stands for nobody if the group knows it by the one before.
     pub(crate) fn lost_disk(&mut self, node: NodeId) {
+        let is_known = self.register.knows_disk_of(node);
         if let Some(shadow) = self.shadows.get_mut(&node) {
-            *shadow = shadow.replaced();
+            *shadow = if is_known { shadow.replaced() } else { Shadow::new() };
         }
     }
 

@@ -60,10 +60,9 @@ impl Watchers {
         0..self.watchers.len()
     }
 
-    /// The generator of a watcher's next choice.
-    pub(crate) fn rng(&self, number: usize) -> Rng {
-        let streams = self.watchers.get(number).map_or(0, |watcher| watcher.streams.len() as u64);
-        keys::rng(self.seed, Purpose::Watch, [number as u64 + 1, streams, 0])
+    /// The generator of a watcher's choice at this moment.
+    pub(crate) fn rng(&self, number: usize, now: Time) -> Rng {
+        keys::rng(self.seed, Purpose::Watch, [number as u64 + 1, now.0, 0])
     }
 
     /// A watcher turns to a replica, and hears first what it has missed.

@@ -276,7 +276,7 @@ impl<P: Subject> World<P> {
         if !self.stormy {
             return;
         }
-        let mut rng = self.shared.watchers.rng(watcher);
+        let mut rng = self.shared.watchers.rng(watcher, self.shared.now());
         let again = Duration::from_micros(rng.between(1, WATCH_FOR.as_micros() as u64));
         let at = self.shared.now() + again;
         self.shared.queue.at(at, Coming::Watch { watcher });
