@@ -33,6 +33,11 @@ impl Raft {
         self.founded && self.writes.gate_meta() == WriteSeq::NONE
     }
 
+    /// The number of this replica's disk.
+    pub fn incarnation(&self) -> u64 {
+        self.stamp.incarnation
+    }
+
     /// Whether the configuration in force knows `node` by another disk than `incarnation`.
     pub(crate) fn is_other_disk(&self, node: NodeId, incarnation: u64) -> bool {
         if !self.founded || planted!(self, CountsAnyDisk) {

@@ -383,6 +383,7 @@ impl<P: Subject> Life<P> {
     fn look(&mut self, shared: &mut Shared) -> Result<(), Stop> {
         self.core.check_invariants().map_err(|broken| Stop::broken("invariant of the core", broken))?;
         shared.oracle.observe(self.id, &self.core.status())?;
+        shared.oracle.runs_on(self.id, self.core.disk());
         if self.core.is_founded() {
             shared.oracle.register.knows_founded(self.id);
         }

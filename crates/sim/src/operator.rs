@@ -65,21 +65,16 @@ impl Register {
         self.committed = Some((slot, membership));
     }
 
-    /// Whether some configuration says which disk a node has. Whoever loses its disk before that joins with the next one.
-    pub(crate) fn knows_disk_of(&self, node: NodeId) -> bool {
-        self.announced.iter().any(|(_, membership)| membership.disk(node).is_some())
-    }
-
     /// Who takes part by the latest committed configuration.
     pub(crate) fn members(&self) -> BTreeSet<NodeId> {
         let members = self.committed.iter().flat_map(|(_, membership)| membership.members.keys().copied());
         members.collect()
     }
 
-    /// Whether `has` is true of a quorum of some configuration that may have been in force when a slot at or above
+    /// Whether `has` is true, under that configuration, of a quorum of some configuration that may have been in force when a slot at or above
     /// the latest committed configuration was committed.
-    pub(crate) fn is_some_quorum(&self, has: impl Fn(NodeId) -> bool + Copy) -> bool {
-        self.announced.iter().any(|(_, membership)| membership.is_quorum(has))
+    pub(crate) fn is_some_quorum(&self, has: impl Fn(&Membership, NodeId) -> bool) -> bool {
+        self.announced.iter().any(|(_, membership)| membership.is_quorum(|node| has(membership, node)))
     }
 
     /// Whether those of whom `has` is true can go on without anybody else, whichever of the configurations that are

@@ -15,7 +15,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use checker::{Point, Replicas, check_replicas};
-use consensus::{CommittedEntry, Role, Status};
+use consensus::{CommittedEntry, Membership, Role, Status};
 use kv::{KeyValue, RevisionEvents};
 use storage::{LogOp, Recovery};
 use types::{Epoch, Fingerprinter, NodeId, Slot};
@@ -66,6 +66,8 @@ pub(crate) struct Oracle {
     /// C9: states by slot, events by revision.
     replicas: Replicas,
     shadows: BTreeMap<NodeId, Shadow>,
+    /// The numbers of the nodes' disks.
+    disks: BTreeMap<NodeId, u64>,
     /// Who takes part.
     pub(crate) register: Register,
 }
@@ -76,6 +78,7 @@ impl Oracle {
         Oracle {
             leaders: BTreeMap::new(),
             committed: Vec::new(),
+            disks: BTreeMap::new(),
             replicas: Replicas::new(),
             shadows: nodes.iter().map(|node| (*node, Shadow::new())).collect(),
             register: Register::new(voters),
@@ -178,10 +181,16 @@ impl Oracle {
     fn is_durable_on_majority(&self, slot: Slot) -> Result<(), Broken> {
         let held = |node: &NodeId| self.shadows.get(node).and_then(|shadow| shadow.holds(slot));
         let records: BTreeSet<u128> = self.shadows.keys().filter_map(held).flatten().collect();
-        let holds = |record: Option<u128>, node: NodeId| {
-            held(&node).is_some_and(|found| found.is_none() || found == record)
+        // By the disk that the configuration names, or by one that was there until it was lost.
+        let counts = |membership: &Membership, node: NodeId| {
+            let is_named = membership.disk(node).is_none_or(|disk| self.disks.get(&node) == Some(&disk));
+            is_named || self.shadows.get(&node).is_some_and(|shadow| shadow.held_before(slot))
         };
-        let is_enough = |record| self.register.is_some_quorum(|node| holds(record, node));
+        let holds = |record: Option<u128>, membership: &Membership, node: NodeId| {
+            held(&node).is_some_and(|found| found.is_none() || found == record) && counts(membership, node)
+        };
+        let is_enough =
+            |record| self.register.is_some_quorum(|membership, node| holds(record, membership, node));
         if is_enough(None) || records.into_iter().any(|record| is_enough(Some(record))) {
             return Ok(());
         }
@@ -249,11 +258,15 @@ impl Oracle {
         }
     }
 
-    /// The node has an empty disk from now on, which stands for nobody if the group knows it by the one before.
+    /// The node runs on the disk of this number.
+    pub(crate) fn runs_on(&mut self, node: NodeId, disk: u64) {
+        self.disks.insert(node, disk);
+    }
+
+    /// The node has an empty disk from now on.
     pub(crate) fn lost_disk(&mut self, node: NodeId) {
-        let is_known = self.register.knows_disk_of(node);
         if let Some(shadow) = self.shadows.get_mut(&node) {
-            *shadow = if is_known { shadow.replaced() } else { Shadow::new() };
+            *shadow = shadow.replaced();
         }
     }
 
@@ -310,7 +323,7 @@ fn digest(entry: &CommittedEntry) -> u128 {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use consensus::{Entry, EntryKind, Membership};
+    use consensus::{Entry, EntryKind};
 
     const IDS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 

@@ -44,6 +44,10 @@ impl Subject for Raft {
         Meta { incarnation, ..Meta::default() }
     }
 
+    fn disk(&self) -> u64 {
+        self.incarnation()
+    }
+
     fn is_founded(&self) -> bool {
         Raft::is_founded(self)
     }

@@ -25,8 +25,8 @@ pub(crate) struct Shadow {
     rotted: Slot,
     /// The disk has lost its last write, and nothing could tell the node.
     pub(crate) forgot: bool,
-    /// The disk took the place of a lost one, which held everything up to here: what it holds itself counts for nothing.
-    took_over_at: Option<Slot>,
+    /// The disk took the place of a lost one, which held everything up to here.
+    took_over_at: Slot,
 }
 
 /// What a node's disk has done to what was durable.
@@ -59,13 +59,18 @@ impl Shadow {
             engine: Slot::ZERO,
             rotted: Slot::ZERO,
             forgot: false,
-            took_over_at: None,
+            took_over_at: Slot::ZERO,
         }
     }
 
-    /// Another disk in the place of this one, which the group does not know. What this one held counted until now.
+    /// An empty disk in the place of this one. What this one held counted until now.
     pub(crate) fn replaced(&self) -> Shadow {
-        Shadow { took_over_at: Some(self.last()), ..Shadow::new() }
+        Shadow { took_over_at: self.last().max(self.took_over_at), ..Shadow::new() }
+    }
+
+    /// Whether a disk that was lost since held a slot.
+    pub(crate) fn held_before(&self, slot: Slot) -> bool {
+        slot <= self.took_over_at
     }
 
     /// The node handed a batch to its disk.
@@ -85,7 +90,7 @@ impl Shadow {
     /// slot is below the log and its effect in the state engine, or was held before the disk rotted.
     pub(crate) fn holds(&self, slot: Slot) -> Option<Option<u128>> {
         match self.synced.records.get(&slot) {
-            _ if self.took_over_at.is_some() => (Some(slot) <= self.took_over_at).then_some(None),
+            _ if self.held_before(slot) => Some(None),
             Some(digest) => Some(Some(*digest)),
             None => (slot < self.synced.first || slot <= self.engine || slot <= self.rotted).then_some(None),
         }

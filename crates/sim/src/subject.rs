@@ -24,6 +24,9 @@ pub trait Subject: Consensus {
     /// What a disk holds on which nothing stands yet but its number.
     fn numbered(incarnation: u64) -> Self::Meta;
 
+    /// The number of the replica's disk, as configurations name it.
+    fn disk(&self) -> u64;
+
     /// Whether the replica knows durably that the disks of the voters are settled, so that a majority is enough.
     fn is_founded(&self) -> bool;
 }
