@@ -13,37 +13,7 @@ macro_rules! planted {
 }
 
 #[cfg(feature = "planted")]
-macro_rules! bank {
-    ($($(#[doc = $source:literal])+ $row:literal $bug:ident,)*) => {
-        /// A bug of the bank in `docs/simulation.md`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Planted {
-            $($(#[doc = $source])+ $bug,)*
-        }
-
-        impl Planted {
-            /// All of them.
-            pub const ALL: &[Planted] = &[$(Planted::$bug,)*];
-
-            /// The row of the bank that it belongs to.
-            pub fn row(self) -> &'static str {
-                match self {
-                    $(Planted::$bug => $row,)*
-                }
-            }
-
-            /// What it does, and who suffered from it.
-            pub fn source(self) -> &'static str {
-                match self {
-                    $(Planted::$bug => concat!($($source),+).trim_ascii(),)*
-                }
-            }
-        }
-    };
-}
-
-#[cfg(feature = "planted")]
-bank! {
+types::bank! {
     /// A command that is sent again is another command (Jepsen on Redis-Raft: retries applied again).
     "R22" RetriesAreNew,
     /// A command is called refused although an earlier attempt is on its way (Jepsen on Redis-Raft: aborted reads).

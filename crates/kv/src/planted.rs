@@ -19,37 +19,7 @@ macro_rules! planted {
 pub(crate) struct Bugs(#[cfg(feature = "planted")] pub(crate) Option<Planted>);
 
 #[cfg(feature = "planted")]
-macro_rules! bank {
-    ($($(#[doc = $source:literal])+ $row:literal $bug:ident,)*) => {
-        /// A bug of the bank in `docs/simulation.md`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Planted {
-            $($(#[doc = $source])+ $bug,)*
-        }
-
-        impl Planted {
-            /// All of them.
-            pub const ALL: &[Planted] = &[$(Planted::$bug,)*];
-
-            /// The row of the bank that it belongs to.
-            pub fn row(self) -> &'static str {
-                match self {
-                    $(Planted::$bug => $row,)*
-                }
-            }
-
-            /// What it does, and who suffered from it.
-            pub fn source(self) -> &'static str {
-                match self {
-                    $(Planted::$bug => concat!($($source),+).trim_ascii(),)*
-                }
-            }
-        }
-    };
-}
-
-#[cfg(feature = "planted")]
-bank! {
+types::bank! {
     /// The record of the applied slot is ahead of the changes, so that a crash skips an entry (etcd #14685: a crash
     /// in a defragmentation).
     "E" AppliedAhead,

@@ -19,37 +19,7 @@ macro_rules! gated {
 }
 
 #[cfg(feature = "planted")]
-macro_rules! bank {
-    ($($(#[doc = $source:literal])+ $row:literal $bug:ident,)*) => {
-        /// A bug of the bank in `docs/protocols/raft.md`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Planted {
-            $($(#[doc = $source])+ $bug,)*
-        }
-
-        impl Planted {
-            /// All of them.
-            pub const ALL: &[Planted] = &[$(Planted::$bug,)*];
-
-            /// The row of the bank that it belongs to.
-            pub fn row(self) -> &'static str {
-                match self {
-                    $(Planted::$bug => $row,)*
-                }
-            }
-
-            /// What it does, and who suffered from it.
-            pub fn source(self) -> &'static str {
-                match self {
-                    $(Planted::$bug => concat!($($source),+).trim_ascii(),)*
-                }
-            }
-        }
-    };
-}
-
-#[cfg(feature = "planted")]
-bank! {
+types::bank! {
     /// Entries of earlier terms are committed by counting copies (LogCabin #44, 2013).
     "R1" CommitsOldTerms,
     /// Voters change in one step, and before an entry of the leader's own term is committed (Ongaro on raft-dev,

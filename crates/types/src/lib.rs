@@ -3,6 +3,7 @@
 //! Nothing here decides anything, and nothing here is tied to a protocol or a front-end.
 //! **Invariant:** no clock, no ambient randomness, no `usize` in anything that is encoded or hashed.
 
+mod bank;
 pub mod buggify;
 mod command;
 mod fingerprint;

@@ -92,6 +92,11 @@ fn amnesia(adjust: impl Fn(&mut Config)) -> World {
     assert_eq!(world.applied(1), ["acknowledged"]);
     world.run_for(Duration::from_millis(100));
     assert_eq!(world.applied(2), ["acknowledged"]);
+    come_back_without(world)
+}
+
+/// Node 1 comes back with an empty disk, together with 3 and without 2, and both try to go on.
+fn come_back_without(mut world: World) -> World {
     world.heal();
     world.bag.clear();
     world.crash(2);
@@ -144,16 +149,7 @@ fn refounded(adjust: impl Fn(&mut Config)) -> World {
     world.elect(1);
     world.propose(1, "acknowledged");
     world.run_for(Duration::from_millis(500));
-    world.heal();
-    world.bag.clear();
-    world.crash(2);
-    world.wipe(1);
-    world.run_for(Duration::from_secs(20));
-    for node in [1, 3] {
-        world.propose(node, "instead");
-    }
-    world.run_for(Duration::from_secs(5));
-    world
+    come_back_without(world)
 }
 
 /// R19 for its vote: a candidate is not elected by a voter that has forgotten whom it elected in this term.

@@ -16,37 +16,7 @@ macro_rules! plants {
 pub(super) use plants;
 
 #[cfg(feature = "planted")]
-macro_rules! bank {
-    ($($(#[doc = $source:literal])+ $row:literal $bug:ident,)*) => {
-        /// A bug of the bank in `docs/simulation.md`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Planted {
-            $($(#[doc = $source])+ $bug,)*
-        }
-
-        impl Planted {
-            /// All of them.
-            pub const ALL: &[Planted] = &[$(Planted::$bug,)*];
-
-            /// The row of the bank that it belongs to.
-            pub fn row(self) -> &'static str {
-                match self {
-                    $(Planted::$bug => $row,)*
-                }
-            }
-
-            /// What it does, and who suffered from it.
-            pub fn source(self) -> &'static str {
-                match self {
-                    $(Planted::$bug => concat!($($source),+).trim_ascii(),)*
-                }
-            }
-        }
-    };
-}
-
-#[cfg(feature = "planted")]
-bank! {
+types::bank! {
     /// A sync returns without making anything durable (etcd #14140, found with lazyfs).
     "R15" SyncDoesNothing,
     /// A failed sync is tried again, and succeeds without the data (ATC'20: PostgreSQL and others).
