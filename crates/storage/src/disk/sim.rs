@@ -91,9 +91,7 @@ impl SimDisk {
     /// is closed. The disk then works again, without the faults that were set; its plan stays.
     pub fn crash(&self, rng: &mut Rng) {
         let mut state = self.lock();
-        if let Some(untold) = state.untold.take().filter(|_| state.keeps_last_write) {
-            untold.do_it(&mut state.files);
-        }
+        state.remember();
         state.choose_names(rng);
         // Mostly a mixture, often all or nothing: each finds different mistakes.
         let drawn_ppm = *rng.pick(&[0, 250_000, 500_000, 750_000, 1_000_000]).unwrap_or(&0);
@@ -106,7 +104,9 @@ impl SimDisk {
 
     /// Kills the process that uses the disk, while the power stays on: what it wrote stays, un-synced.
     pub fn kill(&self) {
-        self.lock().restart();
+        let mut state = self.lock();
+        state.remember();
+        state.restart();
     }
 
     /// Decides what goes wrong from now on.
@@ -140,8 +140,8 @@ impl SimDisk {
         self.lock().arsenal.clear();
     }
 
-    /// Whether a write that the device has confirmed and lost gets to the medium after all when the power fails before
-    /// anything else is synced behind it. What is lost then leaves a hole that can be seen.
+    /// Whether a write that the device has confirmed and lost gets to the medium after all when the process ends or the
+    /// power fails before anything else is synced behind it. What is lost then leaves a hole that can be seen.
     pub fn keep_last_write(&self, keeps: bool) {
         self.lock().keeps_last_write = keeps;
     }
@@ -360,31 +360,40 @@ impl State {
             Some(DiskFault::Lost) => Way::Lost,
             Some(DiskFault::Stale) => Way::Without(hit.rng.below(sectors)),
             Some(DiskFault::Flip) => Way::Flipped(hit.rng.below(sectors), hit.rng.next_u64() as u32),
-            Some(DiskFault::Misdirected) => {
-                self.misdirect(id, bytes, &mut hit.rng);
-                Way::Lost
-            }
+            Some(DiskFault::Misdirected) => Way::Lost,
             _ => Way::Straight,
         };
         let written = &bytes[..usize::try_from(written).unwrap_or(0).min(bytes.len())];
         match way {
-            Way::Lost | Way::Without(_) => self.untold = Some(Untold::new(id, offset, bytes)),
+            Way::Lost | Way::Without(_) => self.untold.insert(Untold::default()).miss(id, offset, bytes),
             // It never gets there whole, so that what is missing there still is.
             Way::Torn(_) => {}
             Way::Straight | Way::Flipped(..) => {
                 self.untold.iter_mut().for_each(|it| it.written(id, offset, written.len() as u64));
             }
         }
+        if hit.fault == Some(DiskFault::Misdirected) {
+            self.misdirect(id, bytes, &mut hit.rng);
+        }
         self.grow(id, offset + written.len() as u64)?.write(offset, written, way);
         hit.refusal().map_or(Ok(()), Err)
     }
 
-    /// Puts a write somewhere else: mostly elsewhere in its file, sometimes into another one.
+    /// Puts a write somewhere else: mostly elsewhere in its file, sometimes into another one. Zeros look as if nothing had
+    /// ever stood there, so what they hide is missing like the write itself.
     fn misdirect(&mut self, id: u64, bytes: &[u8], rng: &mut Rng) {
         let others: Vec<u64> = self.files.keys().copied().filter(|other| *other != id).collect();
-        let elsewhere = rng.pick(&others).copied().filter(|_| rng.below(4) == 0);
-        if let Some(file) = self.files.get_mut(&elsewhere.unwrap_or(id)) {
-            file.stray(bytes, rng);
+        let elsewhere = rng.pick(&others).copied().filter(|_| rng.below(4) == 0).unwrap_or(id);
+        let hidden = self.files.get_mut(&elsewhere).and_then(|file| file.stray(bytes, rng));
+        if let Some((offset, hidden)) = hidden.filter(|_| bytes.iter().all(|byte| *byte == 0)) {
+            self.untold.iter_mut().for_each(|it| it.miss(elsewhere, offset, &hidden));
+        }
+    }
+
+    /// What the device has confirmed and lost comes to light, if nothing else could tell of it.
+    fn remember(&mut self) {
+        if let Some(untold) = self.untold.take().filter(|_| self.keeps_last_write) {
+            untold.do_it(&mut self.files);
         }
     }
 

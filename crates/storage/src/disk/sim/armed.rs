@@ -56,13 +56,12 @@ impl Arsenal {
 
 /// The last write that a device confirmed and did not do. Once more has been synced behind it, its absence shows; before
 /// that, nothing on the disk can tell that it was ever there.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Untold {
-    file: u64,
-    /// What is still missing, by where it belongs: what was written there and synced since is not.
-    missing: BTreeMap<u64, Vec<u8>>,
-    /// Where something was written since, and not synced yet: from, to.
-    covered: Vec<(u64, u64)>,
+    /// What is still missing, by the file and the place where it belongs: what was written there and synced since is not.
+    missing: BTreeMap<(u64, u64), Vec<u8>>,
+    /// Where something was written since, and not synced yet: file, from, to.
+    covered: Vec<(u64, u64, u64)>,
     /// Something was written behind it and not synced yet.
     followed: bool,
     syncs: u32,
@@ -73,18 +72,17 @@ pub(super) struct Untold {
 const SYNCS_UNTIL_TOLD: u32 = 3;
 
 impl Untold {
-    pub fn new(file: u64, offset: u64, bytes: &[u8]) -> Untold {
-        let places = (offset..).step_by(SECTOR);
-        let missing = places.zip(bytes.chunks(SECTOR)).map(|(at, sector)| (at, sector.to_vec())).collect();
-        Untold { file, missing, covered: Vec::new(), followed: false, syncs: 0 }
+    /// These bytes belong there, and are not.
+    pub fn miss(&mut self, file: u64, offset: u64, bytes: &[u8]) {
+        for (at, sector) in (offset..).step_by(SECTOR).zip(bytes.chunks(SECTOR)) {
+            self.missing.entry((file, at)).or_insert_with(|| sector.to_vec());
+        }
     }
 
     /// Something else was written, and arrives when it is synced.
     pub fn written(&mut self, file: u64, offset: u64, len: u64) {
         self.followed = true;
-        if file == self.file {
-            self.covered.push((offset, offset + len));
-        }
+        self.covered.push((file, offset, offset + len));
     }
 
     /// What was written since will never arrive.
@@ -94,8 +92,9 @@ impl Untold {
 
     /// Returns whether it shows from now on that something is missing.
     pub fn synced(&mut self) -> bool {
-        for (from, to) in self.covered.drain(..) {
-            self.missing.retain(|at, bytes| at + bytes.len() as u64 <= from || to <= *at);
+        for (file, from, to) in self.covered.drain(..) {
+            let apart = |at: u64, bytes: &[u8]| at + bytes.len() as u64 <= from || to <= at;
+            self.missing.retain(|(other, at), bytes| *other != file || apart(*at, bytes));
         }
         self.syncs += u32::from(std::mem::take(&mut self.followed));
         self.syncs >= SYNCS_UNTIL_TOLD
@@ -103,8 +102,8 @@ impl Untold {
 
     /// The device does it after all.
     pub fn do_it(self, files: &mut BTreeMap<u64, FileState>) {
-        if let Some(file) = files.get_mut(&self.file) {
-            self.missing.iter().for_each(|(at, bytes)| file.put_down(*at, bytes));
+        for ((file, at), bytes) in self.missing {
+            files.get_mut(&file).into_iter().for_each(|file| file.put_down(at, &bytes));
         }
     }
 }

@@ -123,17 +123,19 @@ impl FileState {
         }
     }
 
-    /// Puts bytes on the medium that were meant for another place. Returns whether there is room for them.
-    pub fn stray(&mut self, bytes: &[u8], rng: &mut Rng) -> bool {
+    /// Puts bytes on the medium that were meant for another place, if there is room for them. Returns where, and what stood
+    /// there.
+    pub fn stray(&mut self, bytes: &[u8], rng: &mut Rng) -> Option<(u64, Vec<u8>)> {
         let count = bytes.len().div_ceil(SECTOR) as u64;
-        let Some(last) = (self.durable.len() as u64 / SECTOR as u64).checked_sub(count) else { return false };
+        let last = (self.durable.len() as u64 / SECTOR as u64).checked_sub(count)?;
         let first = rng.between(0, last);
+        let hidden = (first..first + count).flat_map(|number| self.durable_sector(number)).collect();
         for (number, chunk) in (first..).zip(bytes.chunks(SECTOR)) {
             let mut sector = [0; SECTOR];
             sector[..chunk.len()].copy_from_slice(chunk);
             self.store(number, &sector);
         }
-        true
+        Some((first * SECTOR as u64, hidden))
     }
 
     /// Everything written so far gets to the medium, as far as it finds its way.

@@ -229,6 +229,40 @@ fn a_disk_that_keeps_its_last_write_loses_only_what_can_be_missed() {
     assert_eq!(lose_one_and_sync(3), [1, 2, 2, 2]);
 }
 
+/// Found by `althing sim --buggify --seed 200057942`: the system drops its cached page of it, and the process dies before
+/// it has read it again.
+#[test]
+fn a_disk_that_keeps_its_last_write_has_it_for_the_next_process() {
+    for (keeps, found) in [(true, 2), (false, 1)] {
+        let disk = SimDisk::default();
+        disk.keep_last_write(keeps);
+        let mut file = synced_file(&disk, "a", &[1; SECTOR]);
+        disk.arm(7, Armed { act: Act::Write, fault: DiskFault::Lost, skip: 0, times: 1 });
+        file.write_at(0, &[2; SECTOR]).unwrap();
+        file.sync().unwrap();
+        file.read_medium_at(0, &mut [0; 1]).unwrap();
+        disk.kill();
+        assert_eq!(disk.content("a").unwrap()[0], found, "keeps its last write: {keeps}");
+    }
+}
+
+/// Found by `althing sim --buggify --seed 200212728`: recovery erases what is behind the last batch, the zeros land on
+/// that batch, and the power fails.
+#[test]
+fn zeros_that_went_astray_hide_nothing_that_could_not_be_missed() {
+    let hide = |keeps: bool| {
+        let disk = SimDisk::default();
+        disk.keep_last_write(keeps);
+        let mut file = synced_file(&disk, "a", &[1; 2 * SECTOR]);
+        disk.arm(7, Armed { act: Act::Write, fault: DiskFault::Misdirected, skip: 0, times: 1 });
+        file.write_at(2 * SECTOR_LEN, &[0; 2 * SECTOR]).unwrap();
+        file.sync().unwrap();
+        after_power_cut(&disk)
+    };
+    assert_eq!(hide(true), [1, 1, 0, 0]);
+    assert_eq!(hide(false), [0, 0, 0, 0]);
+}
+
 #[test]
 fn what_was_lost_does_not_come_back_over_what_was_written_there_since() {
     let disk = SimDisk::default();
