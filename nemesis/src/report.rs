@@ -146,9 +146,9 @@ impl Report {
         &mut self.faults[at]
     }
 
-    /// Whether nothing speaks against the server.
+    /// Whether nothing speaks against the server, and everything that was to be judged was.
     pub fn is_good(&self) -> bool {
-        self.findings.is_empty() && self.checks.iter().all(|check| check.verdict != "violated")
+        self.verdict() == "good"
     }
 
     /// For programs: one line, the verdict first.
@@ -166,7 +166,11 @@ impl Report {
     }
 
     fn verdict(&self) -> &'static str {
-        if self.is_good() { "good" } else { "BAD" }
+        match self.findings.is_empty() && !self.checks.iter().any(Judgement::is_violated) {
+            false => "BAD",
+            true if self.checks.iter().any(Judgement::is_open) => "undecided",
+            true => "good",
+        }
     }
 
     /// For people.
@@ -261,6 +265,17 @@ mod tests {
         }
         assert_eq!((report.faults.len(), report.faults[0].count, report.operations.invoked), (2, 2, 15));
         assert!(report.is_good());
+    }
+
+    #[test]
+    fn only_the_search_may_stay_without_an_answer() {
+        let verdict = |check| {
+            let judgement =
+                Judgement { check, verdict: "undecided", why: String::new(), size: 1, seconds: 0.0 };
+            Report { checks: vec![judgement], ..Report::default() }.verdict()
+        };
+        assert_eq!(verdict("C2 linearizable by group of keys"), "good");
+        assert_eq!(verdict("C1 strictly serializable in revision order"), "undecided");
     }
 
     #[test]
