@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::DiskError;
+use crate::DiskFile;
 
 const SECTOR_LEN: u64 = SECTOR as u64;
 
