@@ -5,7 +5,8 @@ use types::fuzzing::one_form;
 
 use crate::leases::{LeaseAnswer, LeaseQuestion};
 use crate::peers::{
-    Frame, Hello, Verdict, answer_frame, introduction_frame, next_frame, question_frame, renew_seal,
+    Frame, HEADER_LEN, Hello, Verdict, answer_frame, frame_header, introduction_frame, next_frame,
+    question_frame, renew_seal,
 };
 
 /// Frames come out the same however the stream is cut, and those with an id are written as they were read.
@@ -89,11 +90,11 @@ fn read(pieces: &[&[u8]]) -> Vec<Frame> {
 }
 
 fn renew_checksums(mut stream: &mut [u8]) {
-    while let Some((header, rest)) = stream.split_first_chunk_mut::<8>() {
-        let [a, b, c, d, crc @ ..] = header;
-        let len = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
-        let Some((body, behind)) = rest.split_at_mut_checked(len) else { return };
-        crc.copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    while let Some((header, rest)) = stream.split_first_chunk_mut::<HEADER_LEN>() {
+        let [a, b, c, d, ..] = *header;
+        let len = u32::from_le_bytes([a, b, c, d]);
+        let (body, behind) = rest.split_at_mut(rest.len().min(len as usize));
+        *header = frame_header(len, crc32c::crc32c(body));
         stream = behind;
     }
 }

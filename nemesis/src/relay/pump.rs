@@ -16,7 +16,7 @@ use super::{Tamper, Weather};
 /// Bytes of the greeting that comes before the frames, and of a frame's header, whose first four are the length of
 /// what follows it. See `crates/node/src/peers/frame.rs`.
 const HELLO_LEN: usize = 48;
-const HEADER_LEN: usize = 8;
+const HEADER_LEN: usize = 12;
 const FRAME_LEN_MAX: usize = 64 << 20;
 
 /// Frames that wait for their time; beyond this the sender is slowed down.
@@ -192,7 +192,7 @@ mod tests {
 
     /// A frame whose body is `len` times `byte`.
     fn frame(byte: u8, len: u8) -> Vec<u8> {
-        let mut frame = vec![len, 0, 0, 0, 9, 9, 9, 9];
+        let mut frame = vec![len, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9];
         frame.extend(std::iter::repeat_n(byte, usize::from(len)));
         frame
     }

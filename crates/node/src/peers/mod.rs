@@ -21,12 +21,12 @@ use bytes::Bytes;
 use consensus::{Dest, Lane, Membership};
 use types::NodeId;
 
-#[cfg(feature = "fuzzing")]
-pub(crate) use frame::renew_seal;
 pub(crate) use frame::{
     Acquaintance, Frame, FrameError, Hello, Purpose, VERDICT_LEN, Verdict, answer_frame, introduction_frame,
     next_frame, protocol_frame, question_frame,
 };
+#[cfg(feature = "fuzzing")]
+pub(crate) use frame::{HEADER_LEN, frame_header, renew_seal};
 pub(crate) use link::{Link, LinkNews};
 pub(crate) use listen::{Acceptor, Deliver};
 pub(crate) use roster::Roster;
