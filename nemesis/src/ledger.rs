@@ -1,12 +1,14 @@
 //! The line that a run leaves in the reliability ledger.
 
+use std::collections::BTreeSet;
+
 use campaign::{Begun, Campaign, Cases, Failed, Kind, Operations};
 
 use crate::report::Report;
 
-/// What a run did and found.
-pub fn campaign(begun: &Begun, report: &Report) -> Campaign {
-    let replay = format!("cargo xtask nemesis --seed {} --nodes {}", report.seed, report.nodes);
+/// What a run did and found. `arguments`: those that it was started with.
+pub fn campaign(begun: &Begun, report: &Report, arguments: &[String]) -> Campaign {
+    let replay = format!("cargo xtask nemesis {}", arguments.join(" "));
     let violated = report.checks.iter().filter(|check| check.verdict == "violated");
     let broken = violated.map(|check| check.check.to_owned()).chain(report.findings.iter().cloned());
     let failures = broken.map(|promise| Failed {
@@ -15,7 +17,8 @@ pub fn campaign(begun: &Begun, report: &Report) -> Campaign {
         replay: replay.clone(),
         closed: None,
     });
-    let promises = report.checks.iter().map(|check| check.check.to_owned());
+    // A tour of several clusters asks each check for each of them.
+    let promises: BTreeSet<String> = report.checks.iter().map(|check| check.check.to_owned()).collect();
     let (answered, unknown) = (report.operations.answered as u64, report.operations.unknown as u64);
     Campaign {
         cases: Cases { from: report.seed, count: 1 },
@@ -23,7 +26,7 @@ pub fn campaign(begun: &Begun, report: &Report) -> Campaign {
         faults: report.faults.iter().map(|row| (row.kind.to_owned(), row.count as u64)).collect(),
         cluster_hours: campaign::hours(std::time::Duration::from_secs_f64(report.seconds)),
         failures: failures.collect(),
-        promises: promises.chain(["every node recovers".to_owned()]).collect(),
+        promises: promises.into_iter().chain(["every node recovers".to_owned()]).collect(),
         ..Campaign::ended(Kind::Nemesis, begun)
     }
 }
@@ -37,8 +40,10 @@ mod tests {
         let mut report = Report { seed: 7, nodes: 3, seconds: 3600.0, ..Report::default() };
         report.count("kill");
         report.findings.push("n2 ended".to_owned());
-        let campaign = campaign(&Begun::now(), &report);
-        assert_eq!(campaign.open().map(|failed| failed.promise.as_str()).collect::<Vec<_>>(), ["n2 ended"]);
+        let campaign =
+            campaign(&Begun::now(), &report, &["--each".to_owned(), "--seed".to_owned(), "7".to_owned()]);
+        let open: Vec<_> = campaign.open().map(|failed| (&*failed.promise, &*failed.replay)).collect();
+        assert_eq!(open, [("n2 ended", "cargo xtask nemesis --each --seed 7")]);
         assert_eq!((campaign.faults["kill"], campaign.cluster_hours), (1, 1.0));
     }
 }

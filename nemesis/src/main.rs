@@ -114,7 +114,8 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     std::fs::write(directory.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     if let Some(path) = &flags.ledger {
-        ledger::campaign(&begun, &report).append(path)?;
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        ledger::campaign(&begun, &report, &arguments).append(path)?;
     }
     eprintln!("plan, history, logs and report: {}", directory.display());
     finish(&flags, &report)
