@@ -234,8 +234,8 @@ impl Submitter {
             self.errands.expire(now, outcomes);
         }
         let mut retry_after = self.config.retry_after;
-        if buggify!(self.config.buggify, "submitter.retry.at_once") {
-            retry_after = Duration::ZERO;
+        if buggify!(self.config.buggify, "submitter.retry.sooner") {
+            retry_after /= 8;
         }
         if buggify!(self.config.buggify, "submitter.retry.later") {
             retry_after *= 10;

@@ -71,8 +71,8 @@ impl Register {
         members.collect()
     }
 
-    /// Whether `has` is true, under that configuration, of a quorum of some configuration that may have been in force when a slot at or above
-    /// the latest committed configuration was committed.
+    /// Whether `has` is true of a quorum of some configuration, asked for that configuration, that may have been in force
+    /// when a slot at or above the latest committed configuration was committed.
     pub(crate) fn is_some_quorum(&self, has: impl Fn(&Membership, NodeId) -> bool) -> bool {
         self.announced.iter().any(|(_, membership)| membership.is_quorum(|node| has(membership, node)))
     }

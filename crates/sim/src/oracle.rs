@@ -181,7 +181,7 @@ impl Oracle {
     fn is_durable_on_majority(&self, slot: Slot) -> Result<(), Broken> {
         let held = |node: &NodeId| self.shadows.get(node).and_then(|shadow| shadow.holds(slot));
         let records: BTreeSet<u128> = self.shadows.keys().filter_map(held).flatten().collect();
-        // By the disk that the configuration names, or by one that was there until it was lost.
+        // By the disk that the configuration names, or by one that was there until it was lost or forgot its number.
         let counts = |membership: &Membership, node: NodeId| {
             let is_named = membership.disk(node).is_none_or(|disk| self.disks.get(&node) == Some(&disk));
             is_named || self.shadows.get(&node).is_some_and(|shadow| shadow.held_before(slot))
@@ -260,7 +260,12 @@ impl Oracle {
 
     /// The node runs on the disk of this number.
     pub(crate) fn runs_on(&mut self, node: NodeId, disk: u64) {
-        self.disks.insert(node, disk);
+        let before = self.disks.insert(node, disk);
+        if before.is_some_and(|before| before != disk)
+            && let Some(shadow) = self.shadows.get_mut(&node)
+        {
+            shadow.renumbered();
+        }
     }
 
     /// The node has an empty disk from now on.
@@ -386,6 +391,31 @@ mod tests {
         let mut oracle = durable_at(&IDS[..2]);
         let ahead = oracle.commit(IDS[2], Epoch::of(1), Slot(1), &[entry("a")]);
         assert_eq!(check(ahead), "apply after durable");
+    }
+
+    /// Found by `althing sim --buggify --seed 300249713`: rot reached the meta record of a disk that had acknowledged.
+    #[test]
+    fn what_a_disk_acknowledged_counts_although_it_has_forgotten_its_number_since() {
+        let commit = |acknowledged: bool| {
+            let mut oracle = durable_at(&IDS[..1]);
+            let pinned = Membership::of_disks(IDS.map(|id| (id, id.0 * 10)));
+            oracle.register.commit(Slot(1), pinned);
+            IDS.iter().for_each(|id| oracle.runs_on(*id, id.0 * 10));
+            let mut acknowledge = |oracle: &mut Oracle| {
+                oracle.appended(IDS[1], vec![LogOp::Put(Slot(1), Bytes::from_static(b"record"))]);
+                oracle.synced(IDS[1]).unwrap();
+            };
+            if acknowledged {
+                acknowledge(&mut oracle);
+            }
+            oracle.runs_on(IDS[1], 21);
+            if !acknowledged {
+                acknowledge(&mut oracle);
+            }
+            check(oracle.commit(IDS[0], Epoch::of(1), Slot(1), &[entry("a")]))
+        };
+        assert_eq!(commit(true), "fine");
+        assert_eq!(commit(false), "durable before committed", "by a number that nobody knows");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) struct Shadow {
     rotted: Slot,
     /// The disk has lost its last write, and nothing could tell the node.
     pub(crate) forgot: bool,
-    /// The disk took the place of a lost one, which held everything up to here.
+    /// Up to here everything was held under a number that nobody bears now: by a disk that was lost, or that has another.
     took_over_at: Slot,
 }
 
@@ -68,7 +68,12 @@ impl Shadow {
         Shadow { took_over_at: self.last().max(self.took_over_at), ..Shadow::new() }
     }
 
-    /// Whether a disk that was lost since held a slot.
+    /// The node cannot read this disk's number any more, and gave it another. What it holds counted by the old one.
+    pub(crate) fn renumbered(&mut self) {
+        self.took_over_at = self.took_over_at.max(self.last()).max(self.rotted);
+    }
+
+    /// Whether a slot was held under a number that nobody bears now.
     pub(crate) fn held_before(&self, slot: Slot) -> bool {
         slot <= self.took_over_at
     }

@@ -147,7 +147,7 @@ pub const SITES: &[(&str, &str)] = &[
     ("submitter.leader.not_noticed", "a new leader is no reason to ask again"),
     ("submitter.read.alone", "a read shares no round"),
     ("submitter.read.without_lease", "a read that a lease could serve asks a quorum"),
-    ("submitter.retry.at_once", "attempts are repeated at the first look"),
+    ("submitter.retry.sooner", "attempts are repeated after an eighth of the time"),
     ("submitter.retry.later", "attempts are repeated ten times later"),
     ("submitter.session.opened_again", "a session that is open is opened"),
 ];
