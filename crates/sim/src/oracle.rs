@@ -401,7 +401,7 @@ mod tests {
             let pinned = Membership::of_disks(IDS.map(|id| (id, id.0 * 10)));
             oracle.register.commit(Slot(1), pinned);
             IDS.iter().for_each(|id| oracle.runs_on(*id, id.0 * 10));
-            let mut acknowledge = |oracle: &mut Oracle| {
+            let acknowledge = |oracle: &mut Oracle| {
                 oracle.appended(IDS[1], vec![LogOp::Put(Slot(1), Bytes::from_static(b"record"))]);
                 oracle.synced(IDS[1]).unwrap();
             };
