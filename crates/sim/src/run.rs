@@ -23,12 +23,16 @@ use crate::oracle::Broken;
 use crate::report::{Failure, Report, add_coverage};
 use crate::schedule::{self, Schedule, Weather};
 use crate::setup::Setup;
+use crate::shared::Shared;
 use crate::subject::Subject;
 use crate::workload::{Client, Question, key};
 use crate::world::World;
 
+/// Twice as many as an overtaken chunk waits for.
+const HEARTBEATS_PER_CHUNK: u32 = 10;
+
 /// A healed core must answer new writes through each of its nodes within this time, besides two hundred of the
-/// protocol's election time-outs.
+/// protocol's election time-outs, and what the chunks of checkpoints may take.
 pub const PROGRESS_MIN: Duration = Duration::from_secs(20);
 /// Steps that the search for an order may take in one run. Small, because the revisions that every answer names
 /// have already been judged; the search needs many steps only where many writes stay unanswered.
@@ -124,9 +128,9 @@ fn judge<P: Subject>(world: &mut World<P>) -> Result<(), Broken> {
 
 /// A healed core answers, ends up in one state, and its clients have seen nothing that cannot be.
 pub(crate) fn judge_core<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>) -> Result<(), Broken> {
-    let limit = world.shared.now() + progress_limit(&world.shared.setup);
-    final_operations(world, core, limit)?;
-    converge(world, core, limit)?;
+    let healed = world.shared.now();
+    final_operations(world, core, healed)?;
+    converge(world, core, healed)?;
     for id in core {
         world.with_life(*id, |life, shared| life.compare(shared))?;
     }
@@ -153,8 +157,13 @@ fn is_lost<P: Subject>(world: &World<P>, id: NodeId) -> bool {
     world.nodes.get(&id).is_some_and(|node| node.lost)
 }
 
-fn progress_limit(setup: &Setup) -> Duration {
-    PROGRESS_MIN + setup.tuning.election * 200
+/// How long a core may take to answer again. Who needs a checkpoint needs all its chunks, and one that was overtaken on its
+/// way is not sent again before some heartbeats, of a leader whose clock may be slow.
+fn progress_limit(shared: &Shared) -> Duration {
+    let tuning = &shared.setup.tuning;
+    PROGRESS_MIN
+        + tuning.election * 200
+        + tuning.heartbeat.saturating_mul(HEARTBEATS_PER_CHUNK.saturating_mul(shared.chunks))
 }
 
 /// Ends the storm: a majority gets well, and what is wrong with the others stays wrong for ever.
@@ -260,7 +269,7 @@ fn make_ill<P: Subject>(world: &mut World<P>, id: NodeId, core: &BTreeSet<NodeId
 fn final_operations<P: Subject>(
     world: &mut World<P>,
     core: &BTreeSet<NodeId>,
-    limit: Time,
+    healed: Time,
 ) -> Result<(), Broken> {
     for id in core {
         let mut calls = vec![Call::put(key(0), format!("probe{}", id.0)), Call::range("k", "l")];
@@ -268,7 +277,7 @@ fn final_operations<P: Subject>(
         let client = ClientId(PROBE + id.0);
         world.shared.clients.insert(client, Client::new(client, *id));
         for (number, call) in calls.into_iter().enumerate() {
-            insist(world, client, *id, call, number as u64, core, limit)?;
+            insist(world, client, *id, call, number as u64, core, healed)?;
         }
     }
     Ok(())
@@ -282,23 +291,24 @@ fn insist<P: Subject>(
     call: Call,
     number: u64,
     core: &BTreeSet<NodeId>,
-    limit: Time,
+    healed: Time,
 ) -> Result<(), Broken> {
     for attempt in 0.. {
         if !world.shared.oracle.register.members().contains(&at) || is_lost(world, at) {
             return Ok(()); // it takes no part (any more)
         }
         let op = world.put_question(client, at, attempt_of(&call, number, attempt))?;
-        let ended = world.run_until(limit, |world| !world.shared.is_open(op))?;
+        let ended =
+            world.run_until(healed + progress_limit(&world.shared), |world| !world.shared.is_open(op))?;
         if ended && is_answered(world, op) {
             return Ok(());
         }
         let pause = world.shared.now() + world.shared.setup.tuning.heartbeat;
         world.run_until(pause, |_| false)?;
-        if world.shared.now() >= limit {
+        let patience = progress_limit(&world.shared);
+        if world.shared.now() >= healed + patience {
             let aim = if call.may_write() { Aim::Write(at) } else { Aim::Read(at) };
             let Broken { check, detail } = explain(world, core, &aim);
-            let patience = progress_limit(&world.shared.setup);
             let detail = format!(
                 "the core {core:?} has been well for {patience:?}, and {at:?} has not answered {call:?}: {detail}"
             );
@@ -326,7 +336,7 @@ fn is_answered<P: Subject>(world: &World<P>, op: OpId) -> bool {
 }
 
 /// Waits until all of the core have applied all that is committed.
-fn converge<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>, limit: Time) -> Result<(), Broken> {
+fn converge<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>, healed: Time) -> Result<(), Broken> {
     let equal = |world: &mut World<P>| {
         let applied = |id: &NodeId| {
             world.nodes.get(id).and_then(|node| node.life.as_ref()).map(|life| life.kv.applied().0)
@@ -335,8 +345,14 @@ fn converge<P: Subject>(world: &mut World<P>, core: &BTreeSet<NodeId>, limit: Ti
         let committed = Some(world.shared.oracle.committed_last());
         core.intersection(&members).all(|id| applied(id) == committed || is_lost(world, *id))
     };
-    if world.run_until(limit, equal)? {
-        return Ok(());
+    loop {
+        let limit = healed + progress_limit(&world.shared);
+        if world.run_until(limit, equal)? {
+            return Ok(());
+        }
+        if healed + progress_limit(&world.shared) <= limit {
+            break;
+        }
     }
     let committed = world.shared.oracle.committed_last();
     let Broken { check, detail } = explain(world, core, &Aim::Applied(committed));

@@ -97,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) finished: Vec<(OpId, ClientId)>,
     pub(crate) recorder: Recorder,
     pub(crate) counters: Counters,
+    /// The most chunks that a checkpoint was sent in.
+    pub(crate) chunks: u32,
     /// Whether named sites fire at all.
     buggified: bool,
     /// For what is no node's: the clients.
@@ -122,6 +124,7 @@ impl Shared {
             finished: Vec::new(),
             recorder,
             counters: Counters::default(),
+            chunks: 0,
             buggified,
             buggify: Buggify::default(),
             messages: 0,

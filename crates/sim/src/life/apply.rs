@@ -244,6 +244,7 @@ impl<P: Subject> Life<P> {
     }
 
     fn read_chunk(&mut self, transfer: TransferId, index: u64, shared: &mut Shared) -> Result<(), Stop> {
+        shared.chunks = shared.chunks.max(u32::try_from(index + 1).unwrap_or(u32::MAX));
         if index == 0 && !self.kv.is_incomplete() && !self.transfers.contains_key(&transfer) {
             let writer = self.kv.checkpoint().map_err(|_| Stop::Crash("failed checkpoint"))?;
             self.transfers.insert(transfer, writer);
