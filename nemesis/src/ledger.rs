@@ -20,8 +20,8 @@ pub fn campaign(begun: &Begun, report: &Report, arguments: &[String]) -> Campaig
             replay += &format!(" {argument}");
         }
     }
-    let violated = report.checks.iter().filter(|check| check.verdict == "violated");
-    let broken = violated.map(|check| check.check.to_owned()).chain(report.findings.iter().cloned());
+    let failed = report.checks.iter().filter(|check| check.is_violated() || check.is_open());
+    let broken = failed.map(|check| check.check.to_owned()).chain(report.findings.iter().cloned());
     let failures = broken.map(|promise| Failed {
         case: format!("seed {}", report.seed),
         promise,
@@ -29,7 +29,8 @@ pub fn campaign(begun: &Begun, report: &Report, arguments: &[String]) -> Campaig
         closed: None,
     });
     // A tour of several clusters asks each check for each of them.
-    let promises: BTreeSet<String> = report.checks.iter().map(|check| check.check.to_owned()).collect();
+    let decided = report.checks.iter().filter(|check| check.verdict != "undecided");
+    let promises: BTreeSet<String> = decided.map(|check| check.check.to_owned()).collect();
     let (answered, unknown) = (report.operations.answered as u64, report.operations.unknown as u64);
     Campaign {
         cases: Cases { from: report.seed, count: 1 },
@@ -45,6 +46,7 @@ pub fn campaign(begun: &Begun, report: &Report, arguments: &[String]) -> Campaig
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::Judgement;
 
     #[test]
     fn a_finding_is_an_open_failure_of_its_seed() {
@@ -56,5 +58,15 @@ mod tests {
         let open: Vec<_> = campaign.open().map(|failed| (&*failed.promise, &*failed.replay)).collect();
         assert_eq!(open, [("n2 ended", "cargo xtask nemesis --each --seed 7")]);
         assert_eq!((campaign.faults["kill"], campaign.cluster_hours), (1, 1.0));
+    }
+
+    #[test]
+    fn what_was_not_judged_is_open_and_no_promise_was_checked() {
+        let judged = |check, verdict| Judgement { check, verdict, why: String::new(), size: 1, seconds: 0.0 };
+        let checks = vec![judged("C1", "undecided"), judged("C5", "holds"), judged("C9", "violated")];
+        let report = Report { checks, ..Report::default() };
+        let campaign = campaign(&Begun::now(), &report, &[]);
+        assert_eq!(campaign.open().map(|failed| &*failed.promise).collect::<Vec<_>>(), ["C1", "C9"]);
+        assert_eq!(campaign.promises, ["C5", "C9", "every node recovers"]);
     }
 }
