@@ -1,5 +1,6 @@
 //! What is made of the evidence: every checker that fits, one line each. To plug one in, add it to [`CHECKS`].
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use checker::cycles::Transactions;
@@ -197,24 +198,25 @@ fn ledger(evidence: &Evidence) -> Verdict {
     })
 }
 
-/// What every final reader saw, if all saw the store at one revision.
+/// What the final readers saw last, if all that they ever asked for was seen at that revision.
+///
+/// They begin again when a straggler changes the store under them.
 fn final_state(history: &History) -> Option<FinalState> {
-    let reads = history.operations().iter().filter(|operation| operation.client.0 >= FINAL_READER);
-    let mut last = FinalState::default();
-    for operation in reads {
-        let Outcome::Answered { revision, answer: Answer::One(Found::Range(items)) } = &operation.outcome
-        else {
+    let reads = || history.operations().iter().filter(|operation| operation.client.0 >= FINAL_READER);
+    let revision = reads().last()?.outcome.revision()?;
+    let at_last = || reads().filter(|operation| operation.outcome.revision() == Some(revision));
+    if !reads().all(|asked| at_last().any(|answered| answered.call == asked.call)) {
+        return None;
+    }
+    let mut items = BTreeMap::new();
+    for operation in at_last() {
+        let Outcome::Answered { answer: Answer::One(Found::Range(found)), .. } = &operation.outcome else {
             return None;
         };
-        if last.revision > 0 && *revision != Some(last.revision) {
-            return None;
-        }
-        last.revision = (*revision)?;
-        // The last reader's items are everyone's: the other checkers hold each reader to its revision.
-        last.items.retain(|(key, _)| items.iter().all(|(other, _)| other != key));
-        last.items.extend(items.iter().cloned());
+        // One reader's items are everyone's: the other checkers hold each reader to its revision.
+        items.extend(found.iter().cloned());
     }
-    (last.revision > 0).then_some(last)
+    Some(FinalState { revision, items: items.into_iter().collect() })
 }
 
 #[cfg(test)]
@@ -356,5 +358,34 @@ mod tests {
         no_reads.invoke(ClientId(1), Time(1), Call::put("k", "1"));
         let judged = judge(&Evidence::of(no_reads));
         assert_eq!(judged.last().map(|judgement| judgement.verdict), Some("undecided"));
+    }
+
+    #[test]
+    fn final_reads_count_once_they_have_seen_one_state() {
+        let mut history = History::new();
+        let mut read = |at, (from, to): (&'static str, &'static str), revision, value: &'static str| {
+            let asked = history.invoke(ClientId(FINAL_READER), Time(at), Call::range(from, to));
+            let item = Item {
+                value: value.into(),
+                mod_revision: Some(revision),
+                create_revision: Some(2),
+                version: Some(1),
+            };
+            history.complete(
+                asked,
+                Time(at + 1),
+                Outcome::ok(revision, Found::Range(vec![(from.into(), item)])),
+            );
+            final_state(&history)
+        };
+        let (first, second) = (("a", "b"), ("c", "d"));
+        assert!(read(1, first, 5, "old").is_some());
+        // A straggler came in between: the first keys at its revision are not known.
+        assert!(read(3, second, 6, "new").is_none());
+        let last = read(5, first, 6, "newer").expect("everything was seen at revision 6");
+        assert_eq!(last.revision, 6);
+        let values: Vec<_> =
+            last.items.iter().map(|(key, item)| (key.as_ref(), item.value.as_ref())).collect();
+        assert_eq!(values, [(&b"a"[..], &b"newer"[..]), (b"c", b"new")]);
     }
 }

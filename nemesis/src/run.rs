@@ -317,8 +317,12 @@ impl<'a> Run<'a> {
         if self.stop.load(Ordering::Acquire) {
             self.find("interrupted".to_owned());
         }
+        let clock = clock_bound(self.plan.faults.iter().any(|fault| fault.kind.name == "clock-rate"));
         let stopped = self.clients.stop();
-        let recorded = match self.runtime.block_on(self.load.finish()) {
+        let last = self.runtime.block_on(self.load.end_clients());
+        let heard = stopped.and_then(|stopped| self.clients.listen(last.as_ref().ok().copied(), stopped));
+        // Last of all, those who see everything: a straggler that somebody heard of is then in what they saw.
+        let recorded = match last.and_then(|_| self.runtime.block_on(self.load.end_watchers())) {
             Ok(recorded) => recorded,
             Err(error) => {
                 self.find(format!("{error:#}"));
@@ -326,15 +330,11 @@ impl<'a> Run<'a> {
             }
         };
         self.report.findings.extend(recorded.watch_findings.iter().cloned());
-        let clock = clock_bound(self.plan.faults.iter().any(|fault| fault.kind.name == "clock-rate"));
-        let Run { clients, arena, mut report, .. } = self;
-        let evidence = stopped.and_then(|stopped| clients.finish(stopped, recorded, clock));
-        drop(arena);
-        let evidence = evidence.unwrap_or_else(|error| {
-            report.findings.push(format!("{error:#}"));
+        let evidence = heard.map(|heard| heard.with(recorded, clock)).unwrap_or_else(|error| {
+            self.find(format!("{error:#}"));
             Evidence::default()
         });
-        (report, evidence)
+        (self.report, evidence)
     }
 
     fn is_damaged(&self, node: usize) -> bool {

@@ -41,6 +41,9 @@ const PROBE: u64 = 1_000_000;
 /// Clients from here on are the final readers, one a node.
 pub const FINAL_READER: u64 = 2_000_000;
 
+/// The final reads begin again when a straggler changes the store under them, but not for ever.
+const FINAL_ROUNDS_MAX: usize = 10;
+
 /// How much, how fast, on what.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
@@ -200,19 +203,36 @@ impl Load {
         self.shared.history().operations().len()
     }
 
-    /// Stops the clients, reads everything once more through every node, and returns what was recorded.
+    /// Ends the load: [`end_clients`](Load::end_clients), then [`end_watchers`](Load::end_watchers).
     ///
     /// # Errors
     /// If a node does not answer the final read.
     pub async fn finish(&self) -> anyhow::Result<Recorded> {
+        self.end_clients().await?;
+        self.end_watchers().await
+    }
+
+    /// Stops the clients, reads everything once more through every node, and returns the store's revision then.
+    ///
+    /// The store may still change after it: by a write whose client had given up, or by a lease that runs out late.
+    ///
+    /// # Errors
+    /// If a node does not answer the final read.
+    pub async fn end_clients(&self) -> anyhow::Result<Revision> {
         self.shared.stop.store(true, Ordering::Release);
         for task in take(&self.clients) {
             task.await?;
         }
-        let last_revision = final_reads(&self.shared).await;
-        // Watchers are told even if a read failed, lest they wait for ever.
-        let known = last_revision.as_ref().map_or(0, |revision| revision.unsigned_abs());
-        self.shared.last_revision.store(known, Ordering::Release);
+        final_reads(&self.shared).await
+    }
+
+    /// Lets the watchers see everything that the store went through until now, and returns what was recorded.
+    ///
+    /// # Errors
+    /// If the first node does not tell the store's revision.
+    pub async fn end_watchers(&self) -> anyhow::Result<Recorded> {
+        let last_revision = current_revision(&self.shared.endpoints).await.context("no last revision")?;
+        self.shared.last_revision.store(last_revision.unsigned_abs(), Ordering::Release);
         let mut watch_findings = Vec::new();
         for mut task in take(&self.watchers) {
             match tokio::time::timeout(WATCHERS_LIMIT, &mut task).await {
@@ -223,7 +243,7 @@ impl Load {
                 }
             }
         }
-        let last_revision = Some(last_revision?).filter(|_| watch_findings.is_empty());
+        let last_revision = Some(last_revision).filter(|_| watch_findings.is_empty());
         Ok(self.recorded(last_revision, watch_findings))
     }
 
@@ -399,17 +419,29 @@ async fn status(endpoint: String) -> Option<(u64, u64)> {
     tokio::time::timeout(STATUS_TIMEOUT, asking).await.ok()?
 }
 
-/// Reads every key once more, through every node. Returns the store's revision.
-async fn final_reads(shared: &Shared) -> anyhow::Result<i64> {
-    let mut last_revision = 0;
+/// Reads every key once more, through every node, until all have seen one state. Returns the store's revision.
+async fn final_reads(shared: &Shared) -> anyhow::Result<Revision> {
+    let mut round = Vec::new();
+    for _ in 0..FINAL_ROUNDS_MAX {
+        round = final_round(shared).await?;
+        if round.iter().min() == round.iter().max() {
+            break;
+        }
+    }
+    round.into_iter().max().context("there was nothing to read")
+}
+
+/// The revisions of one round of final reads.
+async fn final_round(shared: &Shared) -> anyhow::Result<Vec<Revision>> {
+    let mut revisions = Vec::new();
     for node in 0..shared.endpoints.len() as u64 {
         let mut kv = KvClient::new(shared.channel(node)?);
         for first in (0..shared.options.keys).step_by(GROUP_KEYS as usize) {
             let outcome = shared.ask(FINAL_READER + node, &mut kv, range_of_group(first)).await;
             let answered = matches!(outcome, Outcome::Answered { .. });
             ensure!(answered, "node {} does not answer the final read", node + 1);
-            last_revision = last_revision.max(outcome.revision().unwrap_or_default());
+            revisions.extend(outcome.revision());
         }
     }
-    Ok(last_revision)
+    Ok(revisions)
 }

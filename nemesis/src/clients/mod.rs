@@ -129,42 +129,20 @@ impl Clients {
         })
     }
 
-    /// Waits until watches have seen everything and every replica told its state at the end, and puts together
-    /// what all have seen. The load is at its end, and left `recorded`.
-    pub fn finish(
-        mut self,
-        stopped: Stopped,
-        recorded: Recorded,
-        clock: ClockBound,
-    ) -> anyhow::Result<Evidence> {
-        let last = recorded.last_revision;
+    /// Waits until watches have seen everything up to `last`, the load's final reads, and every replica told its
+    /// state there. Without `last`, nobody is waited for.
+    pub fn listen(&mut self, last: Option<Revision>, stopped: Stopped) -> anyhow::Result<Heard> {
         self.shared.last_revision.store(last.map_or(u64::MAX, i64::unsigned_abs), Ordering::Release);
-        let Stopped { lists, leases, locks, compactions, mut replicas } = stopped;
-        let (watches, silent) = self.runtime.clone().block_on(async {
-            let silent = match last {
-                Some(last) => replicas::compare_at_end(&self.shared, last, &mut replicas).await,
+        let mut heard = Heard { stopped, watches: Vec::new(), silent_replicas: Vec::new() };
+        self.runtime.clone().block_on(async {
+            heard.silent_replicas = match last {
+                Some(last) => replicas::compare_at_end(&self.shared, last, &mut heard.stopped.replicas).await,
                 None => (0..self.shared.endpoints.len()).collect(),
             };
-            let mut watches = Vec::new();
             for watch in self.watches.drain(..) {
-                watches.push(watch.await?);
+                heard.watches.push(watch.await?);
             }
-            anyhow::Ok((watches, silent))
-        })?;
-        Ok(Evidence {
-            lists: checker::cycles::Transactions { list: lists, ..Default::default() },
-            timeline: timeline(&recorded, &watches, compactions),
-            watches,
-            leases: checker::leases::LeaseHistory {
-                calls: leases,
-                changes: recorded.changes.iter().filter_map(leases::change).collect(),
-                clock,
-            },
-            fences: locks::fences(locks, &recorded.changes),
-            replicas,
-            silent_replicas: silent,
-            is_complete: last.is_some(),
-            history: recorded.history,
+            Ok(heard)
         })
     }
 }
@@ -177,6 +155,37 @@ pub struct Stopped {
     locks: Vec<locks::Seen>,
     compactions: Vec<Compaction>,
     replicas: checker::Replicas,
+}
+
+/// What all clients have seen.
+pub struct Heard {
+    stopped: Stopped,
+    watches: Vec<Watch>,
+    /// Nodes that did not tell their state at the end.
+    silent_replicas: Vec<usize>,
+}
+
+impl Heard {
+    /// Puts together what all have seen. The load's watchers ended after everyone here, and left `recorded`: nothing
+    /// was heard of that they did not see.
+    pub fn with(self, recorded: Recorded, clock: ClockBound) -> Evidence {
+        let Heard { stopped, watches, silent_replicas } = self;
+        Evidence {
+            lists: checker::cycles::Transactions { list: stopped.lists, ..Default::default() },
+            timeline: timeline(&recorded, &watches, stopped.compactions),
+            watches,
+            leases: checker::leases::LeaseHistory {
+                calls: stopped.leases,
+                changes: recorded.changes.iter().filter_map(leases::change).collect(),
+                clock,
+            },
+            fences: locks::fences(stopped.locks, &recorded.changes),
+            replicas: stopped.replicas,
+            silent_replicas,
+            is_complete: recorded.last_revision.is_some(),
+            history: recorded.history,
+        }
+    }
 }
 
 /// Everything that somebody watched.
