@@ -14,10 +14,10 @@ pub fn campaign(begun: &Begun, report: &Report, arguments: &[String]) -> Campaig
     let mut replay = "cargo xtask nemesis".to_owned();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
-        if PATHS.contains(&argument.as_str()) {
-            rest.next();
-        } else {
-            replay += &format!(" {argument}");
+        match argument.split_once('=') {
+            Some((name, _)) if PATHS.contains(&name) => {}
+            None if PATHS.contains(&argument.as_str()) => drop(rest.next()),
+            _ => replay += &format!(" {argument}"),
         }
     }
     let failed = report.checks.iter().filter(|check| check.is_violated() || check.is_open());
@@ -53,7 +53,7 @@ mod tests {
         let mut report = Report { seed: 7, nodes: 3, seconds: 3600.0, ..Report::default() };
         report.count("kill");
         report.findings.push("n2 ended".to_owned());
-        let arguments = ["--each", "--directory", "here", "--seed", "7"].map(str::to_owned);
+        let arguments = ["--each", "--directory", "here", "--ledger=there", "--seed", "7"].map(str::to_owned);
         let campaign = campaign(&Begun::now(), &report, &arguments);
         let open: Vec<_> = campaign.open().map(|failed| (&*failed.promise, &*failed.replay)).collect();
         assert_eq!(open, [("n2 ended", "cargo xtask nemesis --each --seed 7")]);

@@ -75,7 +75,8 @@ fn tests() -> anyhow::Result<()> {
 
 /// The tests of the named sites, with the sites.
 fn sites() -> anyhow::Result<()> {
-    cargo(&["test", "--release", "--package", "types", "--package", "sim", "--features", "sim/buggify"])
+    let packages = ["--package", "types", "--package", "consensus", "--package", "sim"];
+    cargo(&[&["test", "--release"], &packages[..], &["--features", "sim/buggify"]].concat())
 }
 
 /// The tests that plant a bug and must see it.

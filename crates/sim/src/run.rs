@@ -421,15 +421,33 @@ fn unreadable(error: &dyn std::fmt::Display) -> Broken {
     Broken { check: "history can be read", detail: error.to_string() }
 }
 
-#[cfg(all(test, feature = "buggify"))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Counters;
+
+    /// Seed 302089478: a joiner needed three hundred chunks, each overtaken in turn.
+    #[test]
+    fn a_healed_core_is_given_time_for_each_chunk_of_a_checkpoint() {
+        let mut chunks_max = 0;
+        for seed in 0..60 {
+            let (options, setup) = (Options::default(), Setup::draw(seed, None));
+            let schedule = schedule::generate(seed, &setup);
+            let mut world = World::<raft::Raft>::new(&options, seed, setup, schedule, Recorder::off());
+            let before = progress_limit(&world.shared);
+            judge(&mut world).unwrap();
+            let Shared { chunks, setup, .. } = &world.shared;
+            let more = progress_limit(&world.shared) - before;
+            assert_eq!(more, setup.tuning.heartbeat * HEARTBEATS_PER_CHUNK * *chunks, "seed {seed}");
+            chunks_max = chunks_max.max(*chunks);
+        }
+        assert!(chunks_max > 0, "nobody needed a checkpoint");
+    }
 
     /// A site that nothing reaches, or that does not fire, is a claim that nobody tests.
+    #[cfg(feature = "buggify")]
     #[test]
     fn every_named_site_fires_in_some_seeds() {
-        let mut counters = Counters::default();
+        let mut counters = crate::report::Counters::default();
         for seed in 0..12_000 {
             let report = run_seed(&Options { buggify: true, ..Options::default() }, seed);
             assert!(report.is_ok(), "{report}");

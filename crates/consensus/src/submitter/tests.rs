@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Role;
-use types::{Epoch, NodeId, Slot};
+use types::{Buggify, Epoch, NodeId, Slot};
 
 const SESSION: SessionId = SessionId(100);
 const FAR: Time = Time(60_000_000_000);
@@ -172,4 +172,31 @@ fn a_token_that_is_used_again_lets_a_late_answer_serve_a_later_read() {
     };
     assert!(!served(None));
     assert!(served(Some(crate::Planted::ReusesReadTokens)));
+}
+
+/// Seed 300407099: in slow motion, a repetition at each look filled the log with one command.
+#[test]
+fn an_attempt_is_not_repeated_before_an_eighth_of_its_time() {
+    let retry_after = Duration::from_secs(4);
+    let mut most = 0;
+    for seed in 0..100 {
+        let config = SubmitterConfig { retry_after, buggify: Buggify::draw(seed, 1), ..Default::default() };
+        let mut submitter = Submitter::new(SESSION, config);
+        submitter.submit(Time(0), write(b"a"), FAR);
+        let mut attempts = 0;
+        for ms in 0..8_000 {
+            let now = Time(0) + Duration::from_millis(ms);
+            submitter.timer(now, &mut Vec::new());
+            let proposals = submitter.poll(now).into_iter();
+            let carries_it = |request: &Request| match request {
+                Request::Propose { commands, .. } => commands.iter().any(|command| command.number == 1),
+                _ => false,
+            };
+            attempts += proposals.filter(carries_it).count();
+        }
+        most = most.max(attempts);
+        assert!((1..=16).contains(&attempts), "seed {seed}: {attempts} attempts in twice the time");
+    }
+    let has_sites = !Buggify::draw(0, 1).coverage().is_empty();
+    assert_eq!(most > 2, has_sites, "the most attempts in twice the time: {most}");
 }

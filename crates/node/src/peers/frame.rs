@@ -279,10 +279,12 @@ fn finish_frame(mut out: Vec<u8>) -> Bytes {
 
 /// What stands before a body of this length and checksum.
 pub(crate) fn frame_header(len: u32, crc: u32) -> [u8; HEADER_LEN] {
-    let [a, b, c, d] = len.to_le_bytes();
-    let [e, f, g, h] = crc.to_le_bytes();
-    let [i, j, k, l] = crc32c::crc32c(&[a, b, c, d, e, f, g, h]).to_le_bytes();
-    [a, b, c, d, e, f, g, h, i, j, k, l]
+    let mut header = [0; HEADER_LEN];
+    header[..4].copy_from_slice(&len.to_le_bytes());
+    header[4..8].copy_from_slice(&crc.to_le_bytes());
+    let seal = crc32c::crc32c(&header[..8]);
+    header[8..].copy_from_slice(&seal.to_le_bytes());
+    header
 }
 
 /// Takes the next whole frame from the front of `buffer`; `None` if more bytes are needed.
