@@ -17,9 +17,10 @@ const MASKS: &[(&str, &str)] = &[
     (r"remaining\(\d+s\)", "remaining(<seconds>s)"),
     // etcdctl pads a member's id with blanks.
     (r"Member +[0-9a-f]{12,16}\b", "Member <id>"),
-    // Lease ids and what is named after them, member ids in tables.
-    (r"\b[0-9a-f]{15,16}\b", "<id>"),
-    (r"\b\d{17,20}\b", "<id>"),
+    // Lease ids and what is named after them, member ids in tables. They are printed without leading zeros, and an id of
+    // etcd's begins with sixteen random bits.
+    (r"\b[0-9a-f]{12,16}\b", "<id>"),
+    (r"\b\d{15,20}\b", "<id>"),
     // The server's release.
     (r"3\.5\.\d+", "3.5.x"),
     // Database sizes for people.
@@ -80,6 +81,7 @@ mod tests {
             "{\"header\":{\"cluster_id\":<id>,\"revision\":2,\"raft_term\":<n>},\"count\":1}\n"
         );
         assert_eq!(mask("lease 12c8a1fddba13d16 granted with TTL(5s)"), "lease <id> granted with TTL(5s)\n");
+        assert_eq!(mask("office/b8a2018b69a42e"), "office/<id>\n", "an id that begins with zeros");
         assert_eq!(mask("value 12345 stays"), "value 12345 stays\n");
     }
 }
