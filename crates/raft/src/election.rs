@@ -64,6 +64,9 @@ impl Raft {
                     None => self.ask_for_pre_votes(now, out),
                 }
             }
+            _ if self.must_ask_for_leader() && now.mono >= self.election.deadline => {
+                self.ask_for_leader(now, out);
+            }
             _ => {}
         }
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!   leader: idle for `quiesce_after`, everybody level ──Heartbeat{rest}──▶ follower: no time-out
 //!   a request, a candidate, a broken connection ──▶ whoever it reaches stirs: the leader speaks, a follower waits for it
+//!   a member that starts, and may not stand ──ReadAsk──▶ everybody: the leader speaks
 //! ```
 //!
 //! Nobody's safety rests on a time-out, so that silence costs only what time-outs are for: a leader that dies without its
@@ -11,11 +12,11 @@
 //! # Source
 //! CockroachDB's quiescent replicas; Dragonboat's `Quiesce`.
 
-use consensus::{Input, ReadLevel, Request};
+use consensus::{Input, Lane, Out, ReadLevel, Request};
 use types::Now;
 
 use crate::progress::{Flow, Progress};
-use crate::raft::State;
+use crate::raft::{State, dest};
 use crate::{Message, Raft};
 
 impl Raft {
@@ -56,6 +57,26 @@ impl Raft {
         let is_idle = leading.rounds.is_idle() && leading.handover.is_none() && self.proposals.is_empty();
         let is_long = now.mono.since(leading.active) >= after;
         is_long && is_settled && is_idle && leading.progress.values().all(is_level)
+    }
+}
+
+impl Raft {
+    /// Whether this replica misses a leader and may not stand for election, which would wake one: it has to ask. A leader that
+    /// does not rest needs no waking.
+    pub(crate) fn must_ask_for_leader(&self) -> bool {
+        let is_member = self.membership().members.contains_key(&self.config.id);
+        self.config.quiesce_after.is_some() && self.leader.is_none() && is_member && !self.may_campaign()
+    }
+
+    /// Asks everybody anything that only a leader takes: it will speak.
+    pub(crate) fn ask_for_leader(&mut self, now: Now, out: &mut Out<Raft>) {
+        let me = self.config.id;
+        let others = self.membership().members.keys().copied().filter(|node| *node != me).collect();
+        let ask = self.following.asking.number();
+        if let Some(to) = dest(others) {
+            self.send_now(to, Message::ReadAsk { ask }, Lane::Control, out);
+        }
+        self.draw_deadline(now);
     }
 }
 
@@ -142,6 +163,24 @@ mod tests {
         world.run_for(Duration::from_secs(5));
         assert_eq!((world.leader(), world.raft(1).term), (Some(1), 1));
         assert_eq!(world.raft(3).leader, Some(types::NodeId(1)));
+        world.run_for(Duration::from_secs(10));
+        assert!((1..=3).all(|node| world.raft(node).deadline().is_none()), "silent again");
+    }
+
+    /// Found by the simulator: nobody woke the leader, because whoever is damaged does not stand.
+    #[test]
+    fn a_member_that_starts_and_may_not_stand_is_told_who_leads() {
+        let mut world = silent();
+        world.crash(3);
+        world.run_for(Duration::from_secs(10));
+        world.machine(3).disk.tail_damaged = true;
+        world.restart(3);
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(
+            (world.raft(3).leader, world.role(3)),
+            (Some(types::NodeId(1)), Role::Follower),
+            "repaired"
+        );
         world.run_for(Duration::from_secs(10));
         assert!((1..=3).all(|node| world.raft(node).deadline().is_none()), "silent again");
     }

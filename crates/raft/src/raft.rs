@@ -132,7 +132,7 @@ impl Protocol for Raft {
         match &self.state {
             _ if self.resting => None,
             State::Leader(leading) => leading.deadline(),
-            _ if self.may_campaign() => Some(self.election.deadline),
+            _ if self.may_campaign() || self.must_ask_for_leader() => Some(self.election.deadline),
             _ => None,
         }
     }
