@@ -15,8 +15,8 @@ pub(super) fn judge(timeline: &Timeline, watch: &Watch) -> Judged {
         judge.check_resumed(open)?;
         stream.heard.iter().try_for_each(|heard| judge.hear(heard))?;
         judge.check_awaited()?;
-        // A stream that was never created, or that lost its place, leaves its watcher where it was.
-        open = if judge.compacted { None } else { judge.next.max(open) };
+        // A stream that was never created, or that began further back, leaves its watcher where it was.
+        open = judge.compacted.map(|revision| revision + 1).or(judge.next).max(open);
     }
     Ok(())
 }
@@ -33,22 +33,14 @@ struct Judge<'a> {
     delivered: Option<Revision>,
     /// The highest revision that was said to be complete.
     progress: Option<Revision>,
-    compacted: bool,
+    /// What was lost to a compaction, which ends the stream.
+    compacted: Option<Revision>,
 }
 
 impl<'a> Judge<'a> {
     fn new(timeline: &'a Timeline, name: &'a str, stream: &'a WatchStream) -> Judge<'a> {
         let start = stream.request.start;
-        Judge {
-            timeline,
-            name,
-            stream,
-            next: start,
-            start,
-            delivered: None,
-            progress: None,
-            compacted: false,
-        }
+        Judge { timeline, name, stream, next: start, start, delivered: None, progress: None, compacted: None }
     }
 
     fn request(&self) -> &'a WatchRequest {
@@ -72,7 +64,7 @@ impl<'a> Judge<'a> {
     }
 
     fn hear(&mut self, heard: &Heard) -> Judged {
-        if self.compacted {
+        if self.compacted.is_some() {
             return self.broken(
                 "watch goes on after its end",
                 "nothing".into(),
@@ -246,7 +238,9 @@ impl<'a> Judge<'a> {
 
     fn check_awaited(&self) -> Judged {
         match self.stream.awaited {
-            Some(awaited) if !self.compacted => self.check_complete("watch event never came", awaited),
+            Some(awaited) if self.compacted.is_none() => {
+                self.check_complete("watch event never came", awaited)
+            }
             _ => Ok(()),
         }
     }
@@ -264,7 +258,7 @@ impl<'a> Judge<'a> {
 
     /// W10.
     fn hear_compacted(&mut self, heard: &Heard, revision: Revision) -> Judged {
-        self.compacted = true;
+        self.compacted = Some(revision);
         if !self.timeline.compacted(heard.at, |compacted| compacted == revision) {
             let expected = "a revision up to which somebody had compacted".to_owned();
             return self.broken("watch compacted by nobody", expected, format!("revision {revision}"));

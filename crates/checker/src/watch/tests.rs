@@ -161,6 +161,22 @@ fn a_watch_resumes_where_it_broke_off() {
     assert_eq!(judge_all(&timeline(), resumed(4)).violation().unwrap().rule, "watch resumed after a gap");
 }
 
+/// `nemesis --mixed --seed 11` met a stream that broke off before it was told so.
+#[test]
+fn what_is_lost_to_a_compaction_was_not_passed_over() {
+    let mut timeline = timeline();
+    timeline.compactions.push(Compaction { revision: 4, asked: Time(1) });
+    let told = stream(request(2), [Message::Compacted(4)]);
+    let broke_off = stream(request(2), [Message::Created(6)]);
+    let resumed = |start| vec![told.clone(), broke_off.clone(), stream(request(start), [events(start..6)])];
+    assert_eq!(judge_all(&timeline, resumed(5)), Verdict::Holds);
+    timeline.compactions.clear();
+    timeline.compactions.push(Compaction { revision: 3, asked: Time(1) });
+    let told = stream(request(2), [Message::Compacted(3)]);
+    let gap = vec![told, broke_off, stream(request(5), [events([5])])];
+    assert_eq!(judge_all(&timeline, gap).violation().unwrap().rule, "watch resumed after a gap");
+}
+
 #[test]
 fn what_a_watcher_waited_for_must_have_come() {
     let mut streams = vec![stream(request(2), [events([2, 3, 4])])];
