@@ -50,7 +50,7 @@ impl Raft {
         }
         let bytes_max =
             if buggify!(self.config.buggify, "raft.committed.one") { 1 } else { COMMITTED_BYTES_MAX };
-        let is_replaced = self.following.incoming.as_ref().is_some_and(|incoming| incoming.is_installing());
+        let is_replaced = self.is_installing();
         while self.emitted < self.commit && (!is_replaced || planted!(self, AppliesDuringInstall)) {
             let first = self.emitted.next();
             let Some(records) = self.log.read(first, self.commit, bytes_max) else { return };

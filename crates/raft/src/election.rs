@@ -45,10 +45,10 @@ pub(crate) struct Votes {
 
 impl Raft {
     /// Whether this replica may stand: it votes, as far as that is settled, remembers everything that it promised
-    /// (R9), and shall lead at all.
+    /// (R9), and shall lead at all. Not while a checkpoint takes the place of its log: a leader never rewrites that (R2).
     pub(crate) fn may_campaign(&self) -> bool {
         let is_able = self.config.priority > 0 && self.integrity == Integrity::Intact && !self.is_estranged();
-        self.configurations.may_matter(self.config.id) && is_able
+        self.configurations.may_matter(self.config.id) && is_able && !self.is_installing()
     }
 
     pub(crate) fn on_timer(&mut self, now: Now, out: &mut Out<Raft>) {

@@ -40,6 +40,11 @@ impl Incoming {
 }
 
 impl Raft {
+    /// Whether a checkpoint is taking the place of the state machine.
+    pub(crate) fn is_installing(&self) -> bool {
+        self.following.incoming.as_ref().is_some_and(Incoming::is_installing)
+    }
+
     pub(crate) fn on_chunk(
         &mut self,
         from: NodeId,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use consensus::{Consensus, Event, Input, Request, StoreOp};
+use consensus::{Consensus, Event, Input, Protocol, Request, StoreOp};
 use types::Slot;
 
 use super::machine::n;
@@ -294,5 +294,23 @@ fn entries_wait_for_an_installation_to_end() {
     while world.work(3) {}
     world.run_for(Duration::from_millis(500));
     assert_eq!(world.applied(3), world.applied(1));
+    world.assert_sound();
+}
+
+/// Found by the fuzzer, whose peers vote for anybody: the checkpoint took the place of a leader's log.
+#[test]
+fn whoever_is_being_replaced_does_not_stand() {
+    let mut world = lagging(8);
+    world.machine(3).is_lazy = true;
+    install(&mut world, Slot(5));
+    assert!(world.work(3), "the chunk is staged, the installation waits");
+    assert_eq!(world.raft(3).deadline(), None);
+    world.now = world.now + Duration::from_secs(10);
+    world.timer(3);
+    assert_eq!(world.role(3), consensus::Role::Follower);
+    world.machine(3).is_lazy = false;
+    while world.work(3) {}
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.role(3), consensus::Role::PreCandidate, "and asks in vain, cut off as it is");
     world.assert_sound();
 }
