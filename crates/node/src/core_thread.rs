@@ -207,6 +207,10 @@ impl<P: Driven> CoreThread<P> {
     }
 
     fn write(&mut self, now: Now, body: Bytes, timeout: Duration, reply: WriteReply) {
+        if matches!(reply, WriteReply::Revoke) && !self.was_leading {
+            // The lessor has not heard yet that it was deposed. The next one may have renewed the lease.
+            return;
+        }
         let full = self.waiters.writes() >= WRITES_OUTSTANDING_MAX;
         if let (WriteReply::Client(_), true) = (&reply, full || self.draining) {
             let error = if full { ProposeError::Busy } else { ProposeError::Stopped };

@@ -9,14 +9,17 @@ type Judged = Result<(), Box<Violation>>;
 
 /// Judges all streams of `watch`, and that none begins after the one before broke off.
 pub(super) fn judge(timeline: &Timeline, watch: &Watch) -> Judged {
-    let mut open: Option<Revision> = None;
+    let (mut open, mut lost): (Option<Revision>, Revision) = (None, 0);
     for stream in &watch.streams {
         let mut judge = Judge::new(timeline, &watch.name, stream);
         judge.check_resumed(open)?;
         stream.heard.iter().try_for_each(|heard| judge.hear(heard))?;
         judge.check_awaited()?;
         // A stream that was never created, or that began further back, leaves its watcher where it was.
-        open = judge.compacted.map(|revision| revision + 1).or(judge.next).max(open);
+        open = judge.next.filter(|next| *next >= lost).max(open);
+        if let Some(revision) = judge.compacted {
+            (open, lost) = (None, revision);
+        }
     }
     Ok(())
 }
