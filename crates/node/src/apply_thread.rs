@@ -36,6 +36,8 @@ use crate::{StateEngine, StateView};
 pub(crate) struct ApplyThread<P: Driven> {
     kv: Kv<StateEngine>,
     lessor: Lessor,
+    /// In which epoch this node leads, as far as this thread has heard.
+    leads_in: Option<Epoch>,
     checkpoints: Checkpoints<P>,
     /// The session that this run of the node began with; it may have moved on to the ids right above.
     session: SessionId,
@@ -88,6 +90,7 @@ impl<P: Driven> ApplyThread<P> {
         ApplyThread {
             kv,
             lessor,
+            leads_in: None,
             checkpoints,
             session,
             group: Group::default(),
@@ -141,7 +144,7 @@ impl<P: Driven> ApplyThread<P> {
                 match other {
                     ApplyInput::Committed { .. } => {}
                     ApplyInput::Checkpoint(event) => self.checkpoint(event)?,
-                    ApplyInput::Leading(leading) => self.lead(leading)?,
+                    ApplyInput::Leading(epoch) => self.lead(epoch)?,
                     ApplyInput::Lease(ask) => self.lease(ask),
                 }
             }
@@ -254,8 +257,9 @@ impl<P: Driven> ApplyThread<P> {
         Ok(self.peers.apply(&membership, published.iter().map(|member| NodeId(member.id)).collect()))
     }
 
-    fn lead(&mut self, leading: bool) -> Result<(), NodeError> {
-        if leading {
+    fn lead(&mut self, epoch: Option<Epoch>) -> Result<(), NodeError> {
+        self.leads_in = epoch;
+        if epoch.is_some() {
             let leases = self.kv.reader().leases().map_err(|error| self.failed(with_sources(&error)))?;
             self.lessor.promote(self.shared.clock.mono(), leases);
         } else {
@@ -284,11 +288,12 @@ impl<P: Driven> ApplyThread<P> {
 
     /// Y3.
     fn revoke_expired(&mut self, now: Time) {
+        let Some(epoch) = self.leads_in else { return };
         let revoke = |id| {
             CoreInput::Client(ClientInput::Write {
                 body: kv::Command::LeaseRevoke { id }.to_bytes(),
                 timeout: REVOKE_TIMEOUT,
-                reply: WriteReply::Revoke,
+                reply: WriteReply::Revoke(epoch),
             })
         };
         self.mailboxes.core.post_all(self.lessor.expired(now, REVOKES_MAX).into_iter().map(revoke));

@@ -13,6 +13,12 @@
 //!   And because the disk thread knows of a finished write before this thread does, it may let go at once of what it is
 //!   handed: what goes directly has to be with the apply thread by then (T2).
 //! - T4  Every wish of a client gets exactly one answer, also when the node stops.
+//! - T5  The core is asked for a revoke only while it leads, in the epoch in which the lessor decided it: any other leader
+//!   may have renewed the lease. What it has appended by then may be committed; its successor sees it before it renews.
+//!   The lessor hears of a deposition after the core, and this thread's own view (T2) is a batch old: the core is asked.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,10 +27,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::{
     Action, CommittedEntry, Errand, Event, GateQueue, Input, Membership, Out, Outcome, ReadLevel, Request,
-    Role, Standing, SubmitRequest, Submitter, WriteSeq,
+    Role, Standing, Status, SubmitRequest, Submitter, WriteSeq,
 };
 use tokio::sync::oneshot;
-use types::{Now, Slot, Time};
+use types::{Epoch, Now, Slot, Time};
 
 use crate::handle::{ErrandError, ProposeError, ReadError};
 use crate::inputs::{
@@ -207,10 +213,6 @@ impl<P: Driven> CoreThread<P> {
     }
 
     fn write(&mut self, now: Now, body: Bytes, timeout: Duration, reply: WriteReply) {
-        if matches!(reply, WriteReply::Revoke) && !self.was_leading {
-            // The lessor has not heard yet that it was deposed. The next one may have renewed the lease.
-            return;
-        }
         let full = self.waiters.writes() >= WRITES_OUTSTANDING_MAX;
         if let (WriteReply::Client(_), true) = (&reply, full || self.draining) {
             let error = if full { ProposeError::Busy } else { ProposeError::Stopped };
@@ -319,6 +321,7 @@ impl<P: Driven> CoreThread<P> {
     /// Ends a batch.
     fn settle(&mut self, now: Now) {
         loop {
+            self.abandon_revokes();
             for request in self.submitter.poll(now.mono) {
                 self.step(now, Input::Request(request));
             }
@@ -334,6 +337,17 @@ impl<P: Driven> CoreThread<P> {
             && let Some(drained) = self.drained.take()
         {
             drained.send(()).ok();
+        }
+    }
+
+    /// T5.
+    fn abandon_revokes(&mut self) {
+        if !self.waiters.has_revokes() {
+            return;
+        }
+        let Status { role, epoch, .. } = self.core.status();
+        for ticket in self.waiters.forget_revokes((role == Role::Leader).then_some(epoch)) {
+            self.submitter.abandon(ticket);
         }
     }
 
@@ -404,7 +418,7 @@ impl<P: Driven> CoreThread<P> {
     fn event(&mut self, event: &Event) {
         self.submitter.event(event, &mut self.outcomes);
         match event {
-            Event::Leadership { role, .. } => self.on_leadership(*role),
+            Event::Leadership { role, epoch, .. } => self.on_leadership(*role, *epoch),
             Event::MembershipChanged { membership, .. } => self.on_membership(membership),
             _ => {}
         }
@@ -429,7 +443,7 @@ impl<P: Driven> CoreThread<P> {
         self.peers.put_in_force(membership);
     }
 
-    fn on_leadership(&mut self, role: Role) {
+    fn on_leadership(&mut self, role: Role, epoch: Epoch) {
         if role == Role::Recovering && self.was_role != role {
             tracing::warn!(
                 "this member does not vote: its disk has lost something, or is not the one that it joined with; if \
@@ -442,15 +456,7 @@ impl<P: Driven> CoreThread<P> {
             return;
         }
         self.was_leading = leading;
-        self.apply.push(ApplyInput::Leading(leading));
-        if !leading {
-            // A revoke that was decided here must not outlive this leadership: the next leader may renew the
-            // lease. An attempt that is in the log already was appended while we led, which is legitimate.
-            for ticket in self.waiters.revokes() {
-                self.submitter.abandon(ticket);
-                self.waiters.forget_write(ticket);
-            }
-        }
+        self.apply.push(ApplyInput::Leading(leading.then_some(epoch)));
     }
 
     fn finish_outcomes(&mut self, now: Now) {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::{CommittedEntry, Consensus, Errand, Event, Lane, Request, StoreOp, WriteSeq};
 use tokio::sync::oneshot;
-use types::{NodeId, SessionId, Slot};
+use types::{Epoch, NodeId, SessionId, Slot};
 
 use crate::handle::{Applied, ErrandError, ProposeError, ReadError};
 use crate::leases::LeaseQuestion;
@@ -73,8 +73,8 @@ pub(crate) enum WriteReply {
     Client(oneshot::Sender<Result<Applied, ProposeError>>),
     /// The node itself: its publication of its name.
     Publication,
-    /// The leader's lessor, which asks again when it needs to.
-    Revoke,
+    /// The lessor of the leader of this epoch, which asks again when it needs to.
+    Revoke(Epoch),
 }
 
 /// A question about a lease on its way to the apply thread, which answers it.
@@ -143,8 +143,8 @@ pub(crate) enum ApplyInput {
     Committed { first: Slot, entries: Vec<CommittedEntry> },
     /// A checkpoint to take, send, stage or install.
     Checkpoint(Event),
-    /// Whether this node leads now.
-    Leading(bool),
+    /// In which epoch this node leads now, if it does.
+    Leading(Option<Epoch>),
     /// A question to the lessor; leadership was confirmed after it was asked.
     Lease(LeaseAsk),
 }

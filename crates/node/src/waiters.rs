@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use consensus::Refusal;
-use types::{Slot, Time, Wire};
+use types::{Epoch, Slot, Time, Wire};
 
 use crate::handle::{Applied, ErrandError, ProposeError, ReadError};
 use crate::inputs::{ErrandReply, LeaseAsk, LeaseReply, WriteReply};
@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 #[derive(Default)]
 pub(crate) struct Waiters {
     writes: HashMap<u64, WriteReply>,
+    /// The commands among `writes` that a lessor asked for, with the epoch that it led in.
+    revokes: BTreeMap<u64, Epoch>,
     reads: HashMap<u64, ReadWaiter>,
     errands: HashMap<u64, ErrandWaiter>,
     /// Reads whose point is known, by that point, with the time at which they give up.
@@ -59,6 +61,9 @@ pub(crate) enum Ended {
 
 impl Waiters {
     pub(crate) fn add_write(&mut self, ticket: u64, reply: WriteReply) {
+        if let WriteReply::Revoke(epoch) = reply {
+            self.revokes.insert(ticket, epoch);
+        }
         self.writes.insert(ticket, reply);
     }
 
@@ -87,7 +92,8 @@ impl Waiters {
             Some(WriteReply::Client(reply)) => drop(reply.send(applied)),
             Some(WriteReply::Publication) if applied.is_err() => return Ended::PublicationFailed,
             Some(WriteReply::Publication) => return Ended::Published,
-            Some(WriteReply::Revoke) | None => {}
+            Some(WriteReply::Revoke(_)) => drop(self.revokes.remove(&ticket)),
+            None => {}
         }
         Ended::Answered
     }
@@ -158,16 +164,26 @@ impl Waiters {
         self.placed.retain(|_, waiting| !waiting.is_empty());
     }
 
-    /// The tickets of revokes that the lessor asked for.
-    pub(crate) fn revokes(&self) -> Vec<u64> {
-        let revoke =
-            |(ticket, reply): (&u64, &WriteReply)| matches!(reply, WriteReply::Revoke).then_some(*ticket);
-        self.writes.iter().filter_map(revoke).collect()
+    /// Whether a revoke is outstanding.
+    pub(crate) fn has_revokes(&self) -> bool {
+        !self.revokes.is_empty()
     }
 
-    /// Forgets a command that nobody waits for.
-    pub(crate) fn forget_write(&mut self, ticket: u64) {
-        self.writes.remove(&ticket);
+    /// Forgets the revokes that were decided in another epoch than the one in which this node leads, if it does, and
+    /// returns their tickets.
+    pub(crate) fn forget_revokes(&mut self, leads_in: Option<Epoch>) -> Vec<u64> {
+        let mut forgotten = Vec::new();
+        self.revokes.retain(|ticket, decided_in| {
+            let is_ours = Some(*decided_in) == leads_in;
+            if !is_ours {
+                forgotten.push(*ticket);
+            }
+            is_ours
+        });
+        for ticket in &forgotten {
+            self.writes.remove(ticket);
+        }
+        forgotten
     }
 
     /// The node stops: everyone is told.
